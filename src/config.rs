@@ -1,0 +1,779 @@
+//! The configuration: one schema, read from layers of TOML, checked once, given as plain structs.
+//!
+//! Follows DESIGN.md section 3 "Command and configuration" and TOML 1.0. Layers are laid over each
+//! other in order: board profiles, the file, the flags. A later layer replaces single keys; rows
+//! of `[[token]]`, `[[source]]` and `[[topic]]` add up. Every fault is a `ConfigError` that shows
+//! where it is and what would be right. It never writes a file, never looks at the board, and
+//! never hands out a value that was not checked.
+
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::name;
+
+mod error;
+mod raw;
+mod rule;
+
+use error::Fault;
+pub use error::{ConfigError, Place, nearest};
+use raw::{List, Raw, RawServer, RawToken, RawTopic};
+pub use rule::listen;
+use rule::{Is, Rule};
+
+/// Bytes of a configuration file. Above: an error, because it is some other file.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Addresses to listen on.
+const LISTEN_MAX: usize = 16;
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[jsonp]`.
+    pub jsonp: Jsonp,
+    /// `[[token]]`, in file order.
+    pub tokens: Vec<Token>,
+    /// `[sources]`.
+    pub sources: Sources,
+    /// `[[source]]`, in file order.
+    pub source: Vec<SourceEntry>,
+    /// `[[topic]]`, in file order: where two rows set one key, the later row wins.
+    pub topic: Vec<TopicRule>,
+    /// `[board]`, of board profiles only.
+    pub board: Board,
+}
+
+/// `[server]`: where it listens, and whom it trusts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// One to 16 addresses; `[::]:8080` when none is given.
+    pub listen: Vec<SocketAddr>,
+    /// What the board calls itself; the host's name when absent.
+    pub name: Option<String>,
+    /// Milliseconds without a frame before a heartbeat. The key is `heartbeat`, in seconds.
+    pub heartbeat_ms: u64,
+    /// More `Host` values to answer to, lower case, `HOST` or `HOST:PORT`.
+    pub hosts: Vec<String>,
+    /// More origins that may act, lower case, `SCHEME://HOST[:PORT]` or `null`.
+    pub origins: Vec<String>,
+    /// Origins whose pages may read answers, as `origins`, or `*`.
+    pub cors: Vec<String>,
+    /// Proxies whose forwarding fields are believed: an address or `ADDRESS/BITS`.
+    pub trusted_proxies: Vec<String>,
+    /// Another host name of this board for streams, lower case, `HOST` or `HOST:PORT`.
+    pub push_host: Option<String>,
+}
+
+/// `[limits]`: counts of things and bytes of memory, fixed at start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Held streams, WebSockets and long-polls at once.
+    pub viewers: u32,
+    /// Slots for pages and the API that streams cannot take.
+    pub pages: u32,
+    /// Bytes of the event ring.
+    pub ring_bytes: usize,
+    /// Topics the hub can hold.
+    pub topics: u32,
+    /// Bytes of history in memory; 0 keeps none.
+    pub history_bytes: usize,
+    /// Connections from one address.
+    pub per_address: u32,
+}
+
+/// `[jsonp]`: what is readable through a script tag.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Jsonp {
+    /// Topic patterns; none by default.
+    pub topics: Vec<String>,
+}
+
+/// `[[token]]`: a secret, known by its hash, and its rights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// What it is called in logs; no other token has it.
+    pub name: String,
+    /// SHA-256 of the secret.
+    pub sha256: [u8; 32],
+    /// Patterns of the topics it may read.
+    pub read: Vec<String>,
+    /// Patterns of the topics it may write.
+    pub write: Vec<String>,
+    /// Seconds since 1970 at which it ends; `None` never.
+    pub until: Option<u64>,
+}
+
+/// `[sources]`: which found sensors start. A topic is taken when `include` matches it and
+/// `exclude` does not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sources {
+    /// Topic patterns; `#` by default.
+    pub include: Vec<String>,
+    /// Topic patterns; none by default, `#` starts no source.
+    pub exclude: Vec<String>,
+}
+
+/// `[[source]]`: a source that must be told about, with keys that only its kind knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceEntry {
+    /// The kind's name.
+    pub kind: String,
+    /// All keys but `kind`, not checked.
+    pub keys: toml::Table,
+    /// `FILE:LINE` of the row, for the kind's own error texts.
+    pub place: String,
+}
+
+/// `[[topic]]`: how the topics that a pattern matches are shown and smoothed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicRule {
+    /// The key `match`: a topic pattern.
+    pub match_: String,
+    /// Shown in place of the topic's own label; at most 64 bytes.
+    pub label: Option<String>,
+    /// Shown behind the value; at most 64 bytes.
+    pub unit: Option<String>,
+    /// Factor of the value, not zero; before `offset`.
+    pub scale: Option<f64>,
+    /// Added to the value after `scale`.
+    pub offset: Option<f64>,
+    /// Digits kept after the decimal point, 0 to 9.
+    pub round: Option<u32>,
+    /// Whether history keeps the topic.
+    pub keep: Option<bool>,
+    /// Smallest change that is published, in the topic's unit, not negative.
+    pub dead_band: Option<f64>,
+    /// Readings in the median filter, odd, 3 to 15.
+    pub median: Option<u32>,
+    /// Least believable value.
+    pub min: Option<f64>,
+    /// Greatest believable value, above `min`.
+    pub max: Option<f64>,
+    /// The topic's name in place of its own; only where `match` is one topic.
+    pub rename: Option<String>,
+}
+
+/// `[board]`: what a board profile says about its board.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Board {
+    /// The board as people call it.
+    pub name: Option<String>,
+    /// The board is meant when one of these stands in the device tree's model or compatible.
+    #[serde(rename = "match")]
+    pub match_: Vec<String>,
+    /// Rust targets to build for it.
+    pub targets: Vec<String>,
+    /// The card image made for it.
+    pub image: Option<String>,
+    /// Bytes that all limits together may take.
+    pub memory: Option<u64>,
+}
+
+/// What the command line says about the configuration: the top layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Flags {
+    /// `--config F`: the file, in place of the usual places.
+    pub config: Option<PathBuf>,
+    /// `--board NAME`: the profile, in place of the one that matches.
+    pub board: Option<String>,
+    /// `--listen A:P`, repeatable: replaces `[server] listen`.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// One layer of configuration: a text and what to call it in errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// A path, or the name of a board profile.
+    pub file: &'a str,
+    /// TOML.
+    pub text: &'a str,
+    /// Whether it is a board profile, which may have `[board]`.
+    pub is_profile: bool,
+}
+
+impl Config {
+    /// Lays `layers` over each other, the first at the bottom, and checks each. The first is the
+    /// generic profile, which sets every limit.
+    pub fn new(layers: &[Layer]) -> Result<Config, ConfigError> {
+        let mut config = Config {
+            server: Server {
+                listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080))],
+                name: None,
+                heartbeat_ms: 15_000,
+                hosts: Vec::new(),
+                origins: Vec::new(),
+                cors: Vec::new(),
+                trusted_proxies: Vec::new(),
+                push_host: None,
+            },
+            limits: Limits {
+                viewers: 0,
+                pages: 0,
+                ring_bytes: 0,
+                topics: 0,
+                history_bytes: 0,
+                per_address: 0,
+            },
+            jsonp: Jsonp::default(),
+            tokens: Vec::new(),
+            sources: Sources {
+                include: vec!["#".to_string()],
+                exclude: Vec::new(),
+            },
+            source: Vec::new(),
+            topic: Vec::new(),
+            board: Board::default(),
+        };
+        for layer in layers {
+            toml::from_str(layer.text)
+                .map_err(Fault::from)
+                .and_then(|raw| config.lay(raw, layer))
+                .map_err(|fault| fault.at(layer))?;
+        }
+        Ok(config)
+    }
+
+    fn lay(&mut self, raw: Raw, layer: &Layer) -> Result<(), Fault> {
+        match raw.board {
+            Some(board) if layer.is_profile => self.board = board.into_inner(),
+            Some(board) => {
+                let problem = "[board] belongs in a board profile, not in a configuration";
+                return Err(Fault::new(
+                    board.span(),
+                    problem,
+                    "remove it; choose a profile with --board NAME",
+                ));
+            }
+            None => {}
+        }
+        self.lay_server(raw.server)?;
+        let (limits, over) = (&mut self.limits, raw.limits);
+        set(&mut limits.viewers, over.viewers);
+        set(&mut limits.pages, over.pages);
+        set_bytes(&mut limits.ring_bytes, over.ring_bytes);
+        set(&mut limits.topics, over.topics);
+        set_bytes(&mut limits.history_bytes, over.history_bytes);
+        set(&mut limits.per_address, over.per_address);
+        set_list(&mut self.jsonp.topics, raw.jsonp.topics);
+        set_list(&mut self.sources.include, raw.sources.include);
+        set_list(&mut self.sources.exclude, raw.sources.exclude);
+        for row in raw.token {
+            self.tokens.push(token(row, &self.tokens)?);
+        }
+        for row in raw.source {
+            self.source.push(source(row, layer)?);
+        }
+        for row in raw.topic {
+            self.topic.push(topic(row)?);
+        }
+        Ok(())
+    }
+    fn lay_server(&mut self, over: RawServer) -> Result<(), Fault> {
+        let server = &mut self.server;
+        if let Some(listen) = over.listen {
+            let span = listen.span();
+            server.listen = plain(listen.into_inner());
+            if !(1..=LISTEN_MAX).contains(&server.listen.len()) {
+                let problem = format!("{} addresses to listen on", server.listen.len());
+                let fix = format!("give 1 to {LISTEN_MAX}, or leave the key out for [::]:8080");
+                return Err(Fault::new(span, problem, fix));
+            }
+        }
+        server.name = over.name.map(|is| is.0).or(server.name.take());
+        server.push_host = over.push_host.map(|is| is.0).or(server.push_host.take());
+        if let Some(seconds) = over.heartbeat {
+            server.heartbeat_ms = u64::from(seconds.0) * 1000;
+        }
+        set_list(&mut server.hosts, over.hosts);
+        set_list(&mut server.origins, over.origins);
+        set_list(&mut server.cors, over.cors);
+        set_list(&mut server.trusted_proxies, over.trusted_proxies);
+        Ok(())
+    }
+}
+
+fn set<R: Rule>(slot: &mut R::Out, over: Option<Is<R>>) {
+    if let Some(Is(value)) = over {
+        *slot = value;
+    }
+}
+
+fn set_bytes<R: Rule<Out = u32>>(slot: &mut usize, over: Option<Is<R>>) {
+    if let Some(Is(value)) = over {
+        *slot = value as usize;
+    }
+}
+
+fn set_list<R: Rule>(slot: &mut Vec<R::Out>, over: Option<List<R>>) {
+    if let Some(list) = over {
+        *slot = plain(list);
+    }
+}
+
+fn plain<R: Rule>(list: List<R>) -> Vec<R::Out> {
+    list.into_iter().map(|is| is.0).collect()
+}
+
+fn token(row: Spanned<RawToken>, others: &[Token]) -> Result<Token, Fault> {
+    let span = row.span();
+    let row = row.into_inner();
+    let name = row.name.0;
+    if others.iter().any(|other| other.name == name) {
+        let problem = format!("a second token is called \"{name}\"");
+        return Err(Fault::new(
+            span,
+            problem,
+            "give each token a name of its own",
+        ));
+    }
+    Ok(Token {
+        name,
+        sha256: row.sha256.0,
+        read: plain(row.read),
+        write: plain(row.write),
+        until: row.until.map(|until| until.0),
+    })
+}
+
+fn source(row: Spanned<toml::Table>, layer: &Layer) -> Result<SourceEntry, Fault> {
+    let span = row.span();
+    let mut keys = row.into_inner();
+    let line = Place::new(layer.text, span.clone()).line;
+    match keys.remove("kind") {
+        Some(toml::Value::String(kind)) => Ok(SourceEntry {
+            kind,
+            keys,
+            place: format!("{}:{line}", layer.file),
+        }),
+        Some(_) => Err(Fault::new(
+            span,
+            "`kind` is not text",
+            "write kind = \"...\"",
+        )),
+        None => Err(Fault::new(
+            span,
+            "missing key `kind`",
+            "say which source it is: kind = \"...\"",
+        )),
+    }
+}
+
+fn topic(row: Spanned<RawTopic>) -> Result<TopicRule, Fault> {
+    let span = row.span();
+    let row = row.into_inner();
+    let rule = TopicRule {
+        match_: row.match_.0,
+        label: row.label.map(|is| is.0),
+        unit: row.unit.map(|is| is.0),
+        scale: row.scale.map(|is| is.0),
+        offset: row.offset.map(|is| is.0),
+        round: row.round.map(|is| is.0),
+        keep: row.keep,
+        dead_band: row.dead_band.map(|is| is.0),
+        median: row.median.map(|is| is.0),
+        min: row.min.map(|is| is.0),
+        max: row.max.map(|is| is.0),
+        rename: row.rename.map(|is| is.0),
+    };
+    if let (Some(min), Some(max)) = (rule.min, rule.max)
+        && min >= max
+    {
+        let problem = format!("min {min} is not below max {max}");
+        return Err(Fault::new(span, problem, "swap them, or leave one out"));
+    }
+    if rule.rename.is_some() && name::topic(&rule.match_).is_none() {
+        let problem = format!(
+            "`rename` needs one topic, but \"{}\" matches many",
+            rule.match_
+        );
+        return Err(Fault::new(
+            span,
+            problem,
+            "write the topic's full name as `match`",
+        ));
+    }
+    Ok(rule)
+}
+
+/// Where a configuration file is looked for when no `--config` names one, the first that exists
+/// wins: `$XDG_CONFIG_HOME/encke/encke.toml` (`~/.config` when that is unset), then
+/// `/etc/encke/encke.toml`. Arguments are the variables XDG_CONFIG_HOME and HOME.
+pub fn search_paths(xdg: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
+    let set = |variable: Option<OsString>| variable.map(PathBuf::from).filter(|p| p.is_absolute());
+    let user = set(xdg).or_else(|| set(home).map(|home| home.join(".config")));
+    user.into_iter()
+        .chain([PathBuf::from("/etc")])
+        .map(|dir| dir.join("encke/encke.toml"))
+        .collect()
+}
+
+/// The configuration file: the one `named` by --config, else the first of `search_paths` that
+/// exists. `None` when there is none, which is fine.
+pub fn find(named: Option<&Path>) -> Option<PathBuf> {
+    let paths = search_paths(
+        std::env::var_os("XDG_CONFIG_HOME"),
+        std::env::var_os("HOME"),
+    );
+    named
+        .map(Path::to_path_buf)
+        .or_else(|| paths.into_iter().find(|path| path.exists()))
+}
+
+/// The text of the configuration file at `path`.
+pub fn read(path: &Path) -> Result<String, ConfigError> {
+    let fault = |problem: String, fix: &str| ConfigError {
+        file: path.display().to_string(),
+        place: None,
+        problem,
+        fix: fix.to_string(),
+    };
+    let bytes = std::fs::File::open(path)
+        .and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(FILE_BYTES_MAX + 1)
+                .read_to_end(&mut bytes)
+                .map(|_| bytes)
+        })
+        .map_err(|error| fault(error.to_string(), "name a TOML file that can be read"))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let problem = format!("it is larger than {FILE_BYTES_MAX} bytes");
+        return Err(fault(
+            problem,
+            "name a configuration file; this is something else",
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let problem = format!("byte {} is not UTF-8", error.utf8_error().valid_up_to());
+        fault(problem, "save the file as UTF-8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Result<Config, ConfigError> {
+        Config::new(&[Layer {
+            file: "encke.toml",
+            text,
+            is_profile: false,
+        }])
+    }
+
+    fn error(text: &str) -> String {
+        config(text).expect_err(text).to_string()
+    }
+
+    const HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+    #[test]
+    fn a_layer_replaces_keys_and_adds_rows() {
+        let below = Layer {
+            file: "generic",
+            text: "[limits]\nviewers = 5\npages = 9\n[[topic]]\nmatch = \"a\"\n[board]\nmemory = 7",
+            is_profile: true,
+        };
+        let above = Layer {
+            file: "encke.toml",
+            text: "[limits]\npages = 10\n[[topic]]\nmatch = \"/b/#\"\nround = 2\n",
+            is_profile: false,
+        };
+        let config = Config::new(&[below, above]).unwrap();
+        assert_eq!((config.limits.viewers, config.limits.pages), (5, 10));
+        let patterns: Vec<&str> = config
+            .topic
+            .iter()
+            .map(|rule| rule.match_.as_str())
+            .collect();
+        assert_eq!(patterns, ["a", "b/#"]);
+        assert_eq!(config.topic[1].round, Some(2));
+        assert_eq!(config.board.memory, Some(7));
+    }
+
+    #[test]
+    fn defaults_of_an_empty_file() {
+        let config = config("").unwrap();
+        assert_eq!(config.server.listen, [listen("[::]:8080").unwrap()]);
+        assert_eq!(config.server.heartbeat_ms, 15_000);
+        assert_eq!(config.sources.include, ["#"]);
+        assert!(config.sources.exclude.is_empty() && config.jsonp.topics.is_empty());
+    }
+
+    #[test]
+    fn the_example_is_right_and_says_everything() {
+        let text = include_str!("../tests/examples/encke.toml");
+        config(text).unwrap();
+        let active: String = text
+            .lines()
+            .map(|line| {
+                line.strip_prefix('#')
+                    .filter(|l| !l.starts_with(' '))
+                    .unwrap_or(line)
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = config(&active).unwrap_or_else(|error| panic!("{error}"));
+        let shown = format!("{config:?}");
+        let (before, board) = shown.split_once("board:").unwrap();
+        assert!(
+            !before.contains("None") && !before.contains("[]"),
+            "{before}{board}"
+        );
+        assert_eq!(config.tokens[0].until, Some(1_924_991_999));
+        assert_eq!(config.source[0].keys.len(), 2);
+        let limits = &config.limits;
+        assert!(
+            [
+                limits.viewers,
+                limits.pages,
+                limits.topics,
+                limits.per_address
+            ]
+            .iter()
+            .all(|&n| n > 0)
+        );
+        assert!(limits.ring_bytes > 0 && limits.history_bytes > 0);
+    }
+
+    #[test]
+    fn limits_at_and_above() {
+        for (key, min, max) in [
+            ("viewers", 1u64, 100_000u64),
+            ("pages", 8, 4096),
+            ("ring_bytes", 65_536, 1 << 30),
+            ("topics", 8, crate::limits::TOPICS_MAX as u64),
+            ("history_bytes", 0, 1 << 30),
+            ("per_address", 1, 100_000),
+        ] {
+            let with = |value: i128| config(&format!("[limits]\n{key} = {value}"));
+            assert!(
+                with(min.into()).is_ok() && with(max.into()).is_ok(),
+                "{key}"
+            );
+            assert!(with(i128::from(min) - 1).is_err(), "{key}");
+            let above = with(i128::from(max) + 1).unwrap_err();
+            assert_eq!(
+                above.fix,
+                format!("write a whole number from {min} to {max}")
+            );
+        }
+        assert!(config("[server]\nheartbeat = 3600").is_ok());
+        assert!(config("[server]\nheartbeat = 3601").is_err());
+        let listens = |count| format!("[server]\nlisten = [{}]", "\":80\",".repeat(count));
+        assert!(config(&listens(LISTEN_MAX)).is_ok());
+        assert!(config(&listens(LISTEN_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn texts_that_pass_and_texts_that_do_not() {
+        for (table, key, good, bad) in [
+            (
+                "server",
+                "listen",
+                &["127.0.0.1:80", "[::1]:80", ":80"][..],
+                &["80", "a:80", "1.2.3.4", ""][..],
+            ),
+            (
+                "server",
+                "hosts",
+                &["a", "a-b.c_d:80", "[::1]", "[::1]:80", "10.0.0.1"],
+                &[
+                    "", "http://a", "a/b", "a:b", "a:70000", "::1", "[x]", "a b", "é",
+                ],
+            ),
+            (
+                "server",
+                "origins",
+                &["http://a", "https://a.b:1", "capacitor://localhost", "null"],
+                &["a", "*", "http://", "http://a/", "1://a", "http://a b"],
+            ),
+            ("server", "cors", &["*", "http://a"], &["**", "http://*"]),
+            (
+                "server",
+                "trusted_proxies",
+                &["10.0.0.1", "10.0.0.0/8", "::1", "fd00::/128", "0.0.0.0/0"],
+                &[
+                    "10.0.0.0/33",
+                    "fd00::/129",
+                    "a",
+                    "10.0.0.1/",
+                    "10.0.0/8",
+                    "10.0.0.1/-1",
+                ],
+            ),
+            (
+                "jsonp",
+                "topics",
+                &["#", "/a/+", "a/b"],
+                &["", "a/#/b", "a b"],
+            ),
+        ] {
+            let with = |text| config(&format!("[{table}]\n{key} = [\"{text}\"]"));
+            good.iter()
+                .for_each(|text| assert!(with(text).is_ok(), "{key} {text:?}"));
+            bad.iter()
+                .for_each(|text| assert!(with(text).is_err(), "{key} {text:?}"));
+        }
+        let server = config("[server]\nhosts = [\"A.Local\"]\norigins = [\"HTTP://A\"]")
+            .unwrap()
+            .server;
+        assert_eq!(
+            (&server.hosts[0][..], &server.origins[0][..]),
+            ("a.local", "http://a")
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_token() {
+        let until = |date: &str| {
+            let row = format!("[[token]]\nname = \"a\"\nsha256 = \"{HASH}\"\nuntil = {date}");
+            config(&row).map(|config| config.tokens[0].until.unwrap())
+        };
+        for (date, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("1970-01-01", 86_399),
+            ("2000-03-01T00:00:00Z", 951_868_800),
+            ("2024-02-29T12:00:00+02:00", 1_709_200_800),
+            ("2024-02-29T12:00:00", 1_709_208_000),
+            ("1800000000", 1_800_000_000),
+        ] {
+            assert_eq!(until(date), Ok(seconds), "{date}");
+        }
+        for bad in ["12:00:00", "\"2030-01-01\"", "-1", "1969-12-30", "true"] {
+            assert_eq!(until(bad).unwrap_err().problem, "invalid date", "{bad}");
+        }
+    }
+
+    #[test]
+    fn faults_show_place_and_fix() {
+        for (text, want) in [
+            (
+                "[limits]\nviewrs = 10\n",
+                "encke.toml:2:1: unknown key `viewrs`\n  |\n2 | viewrs = 10\n  | ^^^^^^\n\
+                 fix: did you mean `viewers`? the keys here are viewers, pages, ring_bytes, topics, \
+                 history_bytes, per_address",
+            ),
+            (
+                "[zebra]\n",
+                "encke.toml:1:2: unknown key `zebra`\n  |\n1 | [zebra]\n  |  ^^^^^\n\
+                 fix: the keys here are server, limits, jsonp, sources, token, source, topic",
+            ),
+            (
+                "\n\n\n\n\n\n\n\n\n[limits]\n\tviewers = 0 # none\n",
+                "encke.toml:11:12: invalid value: integer `0`\n   |\n11 |  viewers = 0 # none\n   \
+                 |            ^\nfix: write a whole number from 1 to 100000",
+            ),
+            (
+                "[server]\nname = 5\n",
+                "encke.toml:2:8: invalid value: integer `5`\n  |\n2 | name = 5\n  |        ^\n\
+                 fix: write 1 to 64 bytes of text without control characters",
+            ),
+            (
+                "[server]\nlisten = \":80\"\n",
+                "encke.toml:2:10: invalid type: string \":80\"\n  |\n2 | listen = \":80\"\n  |          \
+                 ^^^^^\nfix: write a list, as [\"...\"]",
+            ),
+            (
+                "[sources]\ninclude = [\"ä/#\", \"a/#/b\"]\n",
+                "encke.toml:2:12: invalid value: string \"ä/#\"\n  |\n\
+                 2 | include = [\"ä/#\", \"a/#/b\"]\n  |            ^^^^^\n\
+                 fix: write a pattern: a topic in which a segment may be + (any one) and the last \
+                 may be # (all below)",
+            ),
+            (
+                "[server]\nname = \"é\" name\n",
+                "encke.toml:2:12: unexpected key or value\n  |\n2 | name = \"é\" name\n  |            ^\n\
+                 fix: write newline, `#`",
+            ),
+            (
+                "[server\n",
+                "encke.toml:1:8: unclosed table\n  |\n1 | [server\n  |        ^\nfix: write `]`",
+            ),
+            (
+                "[limits]\npages = 9\npages = 10",
+                "encke.toml:3:1: duplicate key\n  |\n3 | pages = 10\n  | ^^^^^\nfix: keep one of the two",
+            ),
+            (
+                "[[token]]\nname = \"a\"\n",
+                "encke.toml:1:1: missing key `sha256`\n  |\n1 | [[token]]\n  | ^^^^^^^^^\n\
+                 fix: add the key to this table",
+            ),
+            (
+                "[[source]]\npath = \"a\"\n",
+                "encke.toml:1:1: missing key `kind`\n  |\n1 | [[source]]\n  | ^^^^^^^^^^\n\
+                 fix: say which source it is: kind = \"...\"",
+            ),
+            (
+                "[[topic]]\nmatch = \"a\"\nmin = 3\nmax = 3\n",
+                "encke.toml:1:1: min 3 is not below max 3\n  |\n1 | [[topic]]\n  | ^^^^^^^^^\n\
+                 fix: swap them, or leave one out",
+            ),
+            (
+                "[[topic]]\nmatch = \"a/+\"\nrename = \"b\"\n",
+                "encke.toml:1:1: `rename` needs one topic, but \"a/+\" matches many\n  |\n1 | [[topic]]\n  \
+                 | ^^^^^^^^^\nfix: write the topic's full name as `match`",
+            ),
+            (
+                "[board]\nname = \"a\"\n",
+                "encke.toml:1:1: [board] belongs in a board profile, not in a configuration\n  |\n\
+                 1 | [board]\n  | ^^^^^^^\nfix: remove it; choose a profile with --board NAME",
+            ),
+        ] {
+            assert_eq!(error(text), want);
+        }
+        let twice = format!("[[token]]\nname = \"a\"\nsha256 = \"{HASH}\"\n").repeat(2);
+        assert!(error(&twice).starts_with("encke.toml:4:1: a second token is called \"a\""));
+    }
+
+    #[test]
+    fn no_text_makes_it_panic() {
+        let good = include_str!("../tests/examples/encke.toml").replace("\n#", "\n");
+        for end in (0..good.len())
+            .filter(|&i| good.is_char_boundary(i))
+            .step_by(7)
+        {
+            let _ = config(&good[..end]).map_err(|error| error.to_string());
+            let _ =
+                config(&format!("{}\u{e4}\u{0}", &good[..end])).map_err(|error| error.to_string());
+        }
+    }
+
+    #[test]
+    fn files_are_found_in_order() {
+        let paths = |xdg: &str, home: &str| search_paths(Some(xdg.into()), Some(home.into()));
+        let etc = PathBuf::from("/etc/encke/encke.toml");
+        assert_eq!(
+            paths("/x", "/h"),
+            [PathBuf::from("/x/encke/encke.toml"), etc.clone()]
+        );
+        assert_eq!(
+            paths("", "/h"),
+            [PathBuf::from("/h/.config/encke/encke.toml"), etc.clone()]
+        );
+        assert_eq!(paths("relative", "").len(), 1);
+        assert_eq!(search_paths(None, None), [etc]);
+        let missing = Path::new("/nonexistent/encke.toml");
+        assert_eq!(find(Some(missing)).as_deref(), Some(missing));
+        let error = read(missing).unwrap_err().to_string();
+        assert!(
+            error.starts_with("/nonexistent/encke.toml: No such file"),
+            "{error}"
+        );
+        assert!(
+            read(Path::new("/dev/zero"))
+                .unwrap_err()
+                .problem
+                .starts_with("it is larger")
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! One peer's requests as a state machine: head, then body, then a plan for whoever answers it.
+//!
+//! Bytes in, one `Turn` out; `advance` is called until it says `More`. Framing follows RFC 9112
+//! section 6, expectations RFC 9110 section 10.1.1. It owns no buffer, socket or clock, never reads
+//! past the request in hand, and never goes on after bytes it could not frame.
+
+use crate::access::{Peer, Policy};
+use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
+use crate::resource::{self, Plan};
+use crate::wire::Refusal;
+use crate::wire::chunked::Decoder;
+use crate::wire::request::{Framing, Head, HeadScan, Method, Version};
+
+/// What an answer needs to know of its request.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// The version to answer in.
+    pub version: Version,
+    /// Whether the body is left out.
+    pub is_head: bool,
+    /// Whether another request may follow.
+    pub keep_alive: bool,
+}
+
+impl Asked {
+    /// Before a head was understood: answer as to HTTP/1.1 and close.
+    const NOTHING: Asked = Asked {
+        version: Version::Http11,
+        is_head: false,
+        keep_alive: false,
+    };
+}
+
+#[derive(Debug)]
+enum State {
+    /// Reading a head.
+    Head,
+    /// Reading a body: decoded bytes behind the head, raw ones behind those.
+    Body {
+        plan: Plan,
+        framing: Framing,
+        decoder: Decoder,
+    },
+    /// A request is with whoever answers it.
+    Asked,
+}
+
+/// One peer between its first byte and its answer.
+#[derive(Debug)]
+pub struct Connection {
+    state: State,
+    scan: HeadScan,
+    head_bytes: usize,
+    body_bytes: usize,
+    /// Bytes of input there are.
+    filled: usize,
+    /// The request in hand.
+    pub asked: Asked,
+}
+
+/// What the input amounts to.
+#[derive(Debug)]
+pub enum Turn {
+    /// More input is wanted.
+    More,
+    /// The client waits for 100 before it sends the body; then call again.
+    Continue,
+    /// A request, whole; `body` says where its body is. Call `done` when it is answered.
+    Request(Plan),
+    /// A refusal to be answered. Unless `asked.keep_alive`, nothing after it is to be read.
+    Refused(Refusal),
+}
+
+impl Default for Connection {
+    fn default() -> Connection {
+        Connection::new()
+    }
+}
+
+impl Connection {
+    /// Before the first byte.
+    pub const fn new() -> Connection {
+        Connection {
+            state: State::Head,
+            scan: HeadScan::new(),
+            head_bytes: 0,
+            body_bytes: 0,
+            filled: 0,
+            asked: Asked::NOTHING,
+        }
+    }
+
+    /// Where input goes: behind what there is.
+    pub fn spare<'b>(&self, input: &'b mut [u8]) -> &'b mut [u8] {
+        &mut input[self.filled..]
+    }
+
+    /// So many bytes were put into `spare`.
+    pub fn received(&mut self, bytes: usize) {
+        self.filled += bytes;
+    }
+
+    /// Whether there is input that no request has used yet.
+    pub fn has_input(&self) -> bool {
+        self.filled > 0
+    }
+
+    /// Whether a request has begun and is not answered.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.state, State::Body { .. })
+    }
+
+    /// The body of the request in hand.
+    pub fn body<'b>(&self, input: &'b [u8]) -> &'b [u8] {
+        &input[self.head_bytes..][..self.body_bytes]
+    }
+
+    /// The request in hand was answered: what stands behind it comes to the front.
+    pub fn done(&mut self, input: &mut [u8]) {
+        let used = self.head_bytes + self.body_bytes;
+        input.copy_within(used..self.filled, 0);
+        *self = Connection {
+            filled: self.filled - used,
+            ..Connection::new()
+        };
+    }
+
+    /// Goes on with what was received.
+    pub fn advance(
+        &mut self,
+        input: &mut [u8],
+        policy: &Policy,
+        peer: impl FnOnce() -> Peer,
+    ) -> Turn {
+        let turn = match self.state {
+            State::Head => self.head(input, policy, peer),
+            State::Body { .. } => self.collect(input),
+            State::Asked => Ok(Turn::More),
+        };
+        turn.unwrap_or_else(|refusal| {
+            self.asked.keep_alive = false;
+            Turn::Refused(refusal)
+        })
+    }
+
+    fn head(
+        &mut self,
+        input: &mut [u8],
+        policy: &Policy,
+        peer: impl FnOnce() -> Peer,
+    ) -> Result<Turn, Refusal> {
+        let visible = self.filled.min(HEAD_BYTES_MAX + 1);
+        let Some(head_bytes) = self.scan.find(&input[..visible])? else {
+            return Ok(Turn::More);
+        };
+        self.head_bytes = head_bytes;
+        let head = Head::parse(&input[..head_bytes])?;
+        self.asked = Asked {
+            version: head.version,
+            is_head: head.method == Method::Head,
+            keep_alive: head.wants_keep_alive(),
+        };
+        let framing = head.framing()?;
+        let waits = head.expects_continue()?;
+        let plan = policy
+            .check(&head, peer)
+            .and_then(|()| resource::plan(&head));
+        if framing == Framing::None || framing == Framing::Length(0) {
+            self.state = State::Asked;
+            return Ok(plan.map_or_else(Turn::Refused, Turn::Request));
+        }
+        // A refused request's body is not waited for: the connection closes behind the answer.
+        let plan = plan?;
+        if let Framing::Length(bytes) = framing
+            && bytes > BODY_BYTES_MAX as u64
+        {
+            let numbers = [bytes, BODY_BYTES_MAX as u64, 0];
+            return Err(
+                Refusal::new(413, "the body has {} bytes, at most {} are taken").with(numbers),
+            );
+        }
+        self.state = State::Body {
+            plan,
+            framing,
+            decoder: Decoder::new(),
+        };
+        if waits && self.filled == head_bytes {
+            return Ok(Turn::Continue);
+        }
+        self.collect(input)
+    }
+
+    fn collect(&mut self, input: &mut [u8]) -> Result<Turn, Refusal> {
+        let State::Body {
+            framing, decoder, ..
+        } = &mut self.state
+        else {
+            return Ok(Turn::More);
+        };
+        let done = match framing {
+            Framing::None => true,
+            Framing::Length(bytes) => {
+                let there = (self.filled - self.head_bytes) as u64;
+                self.body_bytes = there.min(*bytes) as usize;
+                there >= *bytes
+            }
+            Framing::Chunked => {
+                let raw = self.head_bytes + self.body_bytes;
+                let room = BODY_BYTES_MAX - self.body_bytes;
+                let progress = decoder.decode(&mut input[raw..self.filled], room)?;
+                input.copy_within(raw + progress.consumed..self.filled, raw + progress.decoded);
+                self.filled -= progress.consumed - progress.decoded;
+                self.body_bytes += progress.decoded;
+                progress.done
+            }
+        };
+        if !done {
+            return Ok(Turn::More);
+        }
+        match core::mem::replace(&mut self.state, State::Asked) {
+            State::Body { plan, .. } => Ok(Turn::Request(plan)),
+            State::Head | State::Asked => Ok(Turn::More),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Audiences: all subscribers that want the same bytes, under one number.
+//!
+//! An audience is a topic set, a framing and an interval. This table knows the patterns, which
+//! topics they match and how far everybody has been served; it never knows what a framing means,
+//! nor who the members are beyond two lists kept for their owner.
+
+use super::event::Seq;
+use crate::limits::{PATTERNS_BYTES_MAX, TOPICS_MAX};
+use crate::name;
+
+/// The end of a list.
+pub const NOBODY: u32 = u32::MAX;
+
+/// A list of members, linked by their owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct List {
+    /// The first, or `NOBODY`.
+    pub head: u32,
+    /// The last, or `NOBODY`.
+    pub tail: u32,
+}
+
+impl List {
+    /// Nobody.
+    pub const EMPTY: List = List {
+        head: NOBODY,
+        tail: NOBODY,
+    };
+}
+
+/// A set of topic slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicSet([u64; TOPICS_MAX / 64]);
+
+impl TopicSet {
+    /// No topic.
+    pub const EMPTY: TopicSet = TopicSet([0; TOPICS_MAX / 64]);
+
+    /// Whether the topic in `slot` is a member.
+    #[inline]
+    pub fn contains(&self, slot: u16) -> bool {
+        self.0[usize::from(slot) / 64] >> (slot % 64) & 1 == 1
+    }
+
+    /// Adds or removes the topic in `slot`.
+    pub fn set(&mut self, slot: u16, member: bool) {
+        let bit = 1 << (slot % 64);
+        let word = &mut self.0[usize::from(slot) / 64];
+        *word = if member { *word | bit } else { *word & !bit };
+    }
+}
+
+/// A subscriber's patterns, valid, each on its own line. Empty means `#`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Patterns(heapless::String<PATTERNS_BYTES_MAX>);
+
+/// There is no room for another pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PatternsFull;
+
+impl Patterns {
+    /// Adds a valid pattern; one that is there already is not kept twice.
+    pub fn add(&mut self, pattern: &str) -> Result<(), PatternsFull> {
+        if self.iter().any(|p| p == pattern) {
+            return Ok(());
+        }
+        if self.0.len() + pattern.len() + 1 > self.0.capacity() {
+            return Err(PatternsFull);
+        }
+        let fits = self.0.push_str(pattern).and_then(|()| self.0.push('\n'));
+        fits.map_err(|_| PatternsFull)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split_terminator('\n')
+    }
+
+    /// Whether no pattern was named.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a topic name is wanted.
+    pub fn wants(&self, topic: &str) -> bool {
+        self.is_empty() || self.iter().any(|pattern| name::matches(pattern, topic))
+    }
+
+    /// Whether every topic is wanted, whatever its name.
+    pub fn want_everything(&self) -> bool {
+        self.is_empty() || self.iter().any(|pattern| pattern == "#")
+    }
+}
+
+/// What all members of an audience have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// How bytes are framed; opaque here.
+    pub framing: u16,
+    /// Milliseconds between conflated catch-ups; 0 for every event.
+    pub interval_ms: u32,
+    /// Which topics.
+    pub patterns: Patterns,
+}
+
+impl Wish {
+    /// FNV-1a, never 0: a dense table of these is searched before the wishes themselves.
+    fn key(&self) -> u64 {
+        let interval = self.interval_ms.to_le_bytes();
+        let bytes = self.framing.to_le_bytes().into_iter().chain(interval);
+        let hash = bytes
+            .chain(self.patterns.0.bytes())
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
+                (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+            });
+        hash | 1
+    }
+}
+
+/// One audience.
+#[derive(Debug)]
+pub struct Audience {
+    /// What its members want.
+    pub wish: Wish,
+    /// Which of the topics that exist they want.
+    pub set: TopicSet,
+    /// Members at the front have everything of their topics up to here.
+    pub position: Seq,
+    /// The members that have.
+    pub front: List,
+    /// The members that are still behind, each at its own cursor.
+    pub behind: List,
+    /// All members.
+    pub members: u32,
+    /// When a heartbeat is due, in monotonic milliseconds.
+    pub heartbeat_ms: u64,
+    /// When the next tick of an `interval` is due.
+    pub tick_ms: u64,
+    /// Before this no held poll expires.
+    pub expiry_ms: u64,
+}
+
+/// All audiences.
+#[derive(Debug)]
+pub struct Audiences {
+    keys: Vec<u64>,
+    table: Vec<Audience>,
+    count_max: usize,
+    free: Vec<u32>,
+}
+
+impl Audiences {
+    /// Room for `count` audiences. Pages are not touched before they are used.
+    pub fn new(count: usize) -> Audiences {
+        Audiences {
+            keys: Vec::with_capacity(count),
+            table: Vec::with_capacity(count),
+            count_max: count,
+            free: Vec::with_capacity(count),
+        }
+    }
+
+    /// Bytes of one audience.
+    pub fn memory_bytes(count: usize) -> usize {
+        count * (size_of::<Audience>() + size_of::<u64>() + size_of::<u32>())
+    }
+
+    /// The audience with this wish, or a new one that stands at `position`; `None` when full.
+    pub fn join(
+        &mut self,
+        wish: &Wish,
+        position: Seq,
+        matching: impl Fn(&Patterns) -> TopicSet,
+    ) -> Option<u32> {
+        let key = wish.key();
+        let same = |(index, &k): (usize, &u64)| {
+            (k == key && self.table[index].wish == *wish).then_some(index as u32)
+        };
+        if let Some(index) = self.keys.iter().enumerate().find_map(same) {
+            return Some(index);
+        }
+        let audience = Audience {
+            wish: wish.clone(),
+            set: matching(&wish.patterns),
+            position,
+            front: List::EMPTY,
+            behind: List::EMPTY,
+            members: 0,
+            heartbeat_ms: u64::MAX,
+            tick_ms: u64::MAX,
+            expiry_ms: u64::MAX,
+        };
+        if let Some(index) = self.free.pop() {
+            self.keys[index as usize] = key;
+            self.table[index as usize] = audience;
+            return Some(index);
+        }
+        (self.table.len() < self.count_max).then(|| {
+            self.keys.push(key);
+            self.table.push(audience);
+            (self.table.len() - 1) as u32
+        })
+    }
+
+    /// Frees an audience nobody is in.
+    pub fn remove(&mut self, index: u32) {
+        debug_assert_eq!(self.table[index as usize].members, 0);
+        self.keys[index as usize] = 0;
+        self.free.push(index);
+    }
+
+    /// One past the highest number in use so far; `is_used` tells which of those are.
+    pub fn end(&self) -> u32 {
+        self.table.len() as u32
+    }
+
+    /// Whether this number is in use.
+    pub fn is_used(&self, index: u32) -> bool {
+        self.keys[index as usize] != 0
+    }
+
+    /// The audience with this number.
+    pub fn audience(&self, index: u32) -> &Audience {
+        &self.table[index as usize]
+    }
+
+    /// As `audience`, to change it.
+    pub fn audience_mut(&mut self, index: u32) -> &mut Audience {
+        &mut self.table[index as usize]
+    }
+
+    /// How many are in use.
+    pub fn len(&self) -> usize {
+        self.table.len() - self.free.len()
+    }
+
+    /// Whether none is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Matches a topic against every audience: once when it appears, once when its slot is freed.
+    pub fn match_topic(&mut self, slot: u16, name: Option<&str>) {
+        for audience in &mut self.table {
+            audience.set.set(
+                slot,
+                name.is_some_and(|name| audience.wish.patterns.wants(name)),
+            );
+        }
+    }
+
+    /// How many members want the topic in `slot`.
+    pub fn subscribers(&self, slot: u16) -> u32 {
+        let used = self
+            .table
+            .iter()
+            .zip(&self.keys)
+            .filter(|(_, key)| **key != 0);
+        used.filter(|(a, _)| a.set.contains(slot))
+            .map(|(a, _)| a.members)
+            .sum()
+    }
+}

@@ -1,0 +1,364 @@
+//! The hub: one log, its topics, and who wants them (DESIGN.md 1 and 3).
+//!
+//! `publish` encodes an event into the log; `feed` reads what a cursor has not seen yet, as
+//! catch-up, replay or both; `lost` says what a cursor can no longer see. The hub knows no
+//! transport, no socket and no clock: time is an argument.
+
+pub mod audience;
+pub mod event;
+pub mod log;
+pub mod topic;
+
+use audience::{Audiences, Patterns, TopicSet, Wish};
+use event::{Draft, Event, Seq, State, Time};
+use log::Log;
+use topic::Topics;
+
+use crate::buffer::Writer;
+use crate::limits::EVENT_BYTES_MAX;
+
+/// The name of one life of the log: at most 10 characters of base 36.
+pub type LogName = heapless::String<10>;
+
+/// How many of each thing a hub holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    /// Bytes of the ring.
+    pub ring_bytes: usize,
+    /// Topics.
+    pub topics: usize,
+    /// Audiences: one for each stream slot at most.
+    pub audiences: usize,
+}
+
+/// When something happens: on the clock events are stamped with, and on the one deadlines use.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For the event's text.
+    pub time: Time,
+    /// Monotonic milliseconds.
+    pub ms: u64,
+}
+
+/// Why an event was not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The topic is new and the table is full.
+    TopicsFull,
+    /// The event's text would be this long, above `EVENT_BYTES_MAX`.
+    TooLong(usize),
+}
+
+/// What a cursor can no longer see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// How many events; an upper bound unless `exact`.
+    pub count: u64,
+    /// Whether `count` is the very number.
+    pub exact: bool,
+}
+
+/// The state of one log, its topics and its audiences.
+#[derive(Debug)]
+pub struct Hub {
+    name: LogName,
+    log: Log,
+    /// All topics.
+    pub topics: Topics,
+    /// All audiences.
+    pub audiences: Audiences,
+    /// The newest sequence whose topic's slot was freed: below it, losses cannot be attributed.
+    freed: Seq,
+    /// Bytes of events ever published.
+    pub published_bytes: u64,
+    value: Vec<u8>,
+}
+
+impl Hub {
+    /// An empty hub. `seed` names this life of the log; 48 bits of it are used.
+    pub fn new(counts: Counts, seed: u64) -> Hub {
+        let mut digits = [0; 16];
+        let mut out = Writer::new(&mut digits);
+        out.put_radix(seed & 0xffff_ffff_ffff, 36)
+            .expect("48 bits are at most 10 digits");
+        let text = core::str::from_utf8(out.written()).expect("digits are ASCII");
+        Hub {
+            name: LogName::try_from(text).expect("48 bits are at most 10 digits"),
+            log: Log::new(counts.ring_bytes),
+            topics: Topics::new(counts.topics),
+            audiences: Audiences::new(counts.audiences),
+            freed: 0,
+            published_bytes: 0,
+            value: Vec::with_capacity(EVENT_BYTES_MAX),
+        }
+    }
+
+    /// The name of this life of the log.
+    pub fn log_name(&self) -> &LogName {
+        &self.name
+    }
+
+    /// The newest sequence, 0 before the first event.
+    pub fn head(&self) -> Seq {
+        self.log.head()
+    }
+
+    /// The oldest sequence in the ring; one above the head when it is empty.
+    pub fn first(&self) -> Seq {
+        self.log.first()
+    }
+
+    /// Which of the 64 events after `from`, up to the head, are of `set`: one bit each.
+    pub fn select(&self, set: &TopicSet, from: Seq) -> u64 {
+        let to = self.head().min(from + 64);
+        (from + 1..=to).fold(0, |mask, seq| {
+            mask | u64::from(set.contains(self.log.topic(seq))) << (seq - from - 1)
+        })
+    }
+
+    /// The event with this sequence, if it is still in the ring.
+    pub fn event(&self, seq: Seq) -> Option<Event<'_>> {
+        self.log.event(seq)
+    }
+
+    /// The last event of a topic that has one.
+    pub fn last(&self, slot: u16) -> Option<Event<'_>> {
+        self.log
+            .event(self.topics.topic(slot).last)
+            .or_else(|| self.topics.retained(slot))
+    }
+
+    /// The slot of a topic that exists and was not forgotten.
+    pub fn find(&self, name: &str) -> Option<u16> {
+        let slot = self.topics.find(name)?;
+        let topic = self.topics.topic(slot);
+        (topic.last > 0 && topic.state != State::Gone).then_some(slot)
+    }
+
+    fn draft<'a>(&'a self, topic: &'a str, value: &'a [u8], state: State, now: Now) -> Draft<'a> {
+        Draft {
+            log: &self.name,
+            seq: self.head() + 1,
+            topic,
+            time: now.time,
+            value,
+            state,
+        }
+    }
+
+    /// Whether this event may be published after `new_topics` others that create a topic each.
+    pub fn check(
+        &self,
+        topic: &str,
+        value: &[u8],
+        state: State,
+        now: Now,
+        new_topics: usize,
+    ) -> Result<(), Refused> {
+        let bytes = self.draft(topic, value, state, now).len();
+        // A forgotten topic's event grows by its state; it was short enough when it was published.
+        if bytes > EVENT_BYTES_MAX && !matches!(state, State::Gone | State::Stale) {
+            return Err(Refused::TooLong(bytes));
+        }
+        if self.topics.find(topic).is_none() && self.topics.room() <= new_topics {
+            return Err(Refused::TopicsFull);
+        }
+        Ok(())
+    }
+
+    /// Appends an event. `topic` must be a valid name, `value` canonical JSON text.
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        value: &[u8],
+        state: State,
+        now: Now,
+    ) -> Result<Seq, Refused> {
+        self.check(topic, value, state, now, 0)?;
+        let bytes = self.draft(topic, value, state, now).len();
+        while let Some(oldest) = self.log.must_evict(bytes) {
+            self.evict(oldest);
+        }
+        let slot = match self.topics.find(topic) {
+            Some(slot) => slot,
+            None => {
+                let slot = self.topics.add(topic).ok_or(Refused::TopicsFull)?;
+                self.audiences.match_topic(slot, Some(topic));
+                slot
+            }
+        };
+        let seq = self.head() + 1;
+        let draft = Draft {
+            log: &self.name,
+            seq,
+            topic,
+            time: now.time,
+            value,
+            state,
+        };
+        let retained = self.topics.retained(slot).map(|event| event.seq);
+        self.log.append(&draft, slot);
+        if let Some(left) = retained {
+            self.topics.topic_mut(slot).overwritten = left;
+        }
+        self.topics.updated(slot, seq, state, now.ms);
+        self.published_bytes += bytes as u64;
+        Ok(seq)
+    }
+
+    /// Publishes a topic's last value again with another state: `gone` forgets the topic.
+    /// `None` when there is no such topic.
+    pub fn restate(&mut self, topic: &str, state: State, now: Now) -> Option<Seq> {
+        let slot = self.find(topic)?;
+        let mut value = core::mem::take(&mut self.value);
+        value.clear();
+        value.extend_from_slice(self.last(slot).map_or(b"null", |event| event.value()));
+        let seq = self.publish(topic, &value, state, now).ok();
+        self.value = value;
+        seq
+    }
+
+    fn evict(&mut self, seq: Seq) {
+        let slot = self.log.topic(seq);
+        let topic = self.topics.topic_mut(slot);
+        if topic.last != seq {
+            topic.overwritten = seq;
+        } else if topic.state == State::Gone {
+            self.freed = self.freed.max(seq);
+            self.audiences.match_topic(slot, None);
+            self.topics.remove(slot);
+        } else if let Some(event) = self.log.event(seq) {
+            self.topics.retain(event);
+        }
+        self.log.evict();
+    }
+
+    /// The audience with this wish, made if there is none; `None` when the table is full. A new one
+    /// stands at the head.
+    pub fn join(&mut self, wish: &Wish) -> Option<u32> {
+        let topics = &self.topics;
+        let head = self.log.head();
+        self.audiences
+            .join(wish, head, |patterns| matching(topics, patterns))
+    }
+
+    /// Which of the topics that exist `patterns` want.
+    pub fn matching(&self, patterns: &Patterns) -> TopicSet {
+        matching(&self.topics, patterns)
+    }
+
+    /// What a subscriber of `set` at `cursor` can no longer see, when its cursor is lapped.
+    pub fn lost(&self, cursor: Seq, set: &TopicSet, everything: bool) -> Lost {
+        let slots = self.topics.by_name().iter();
+        let touched =
+            |slot: &u16| set.contains(*slot) && self.topics.topic(*slot).overwritten > cursor;
+        let freed = cursor < self.freed;
+        if !self.is_lapped(cursor) || !(freed || slots.copied().any(|slot| touched(&slot))) {
+            return Lost {
+                count: 0,
+                exact: true,
+            };
+        }
+        let first = self.first();
+        let count = first - 1 - cursor - self.topics.count_between(cursor, first);
+        Lost {
+            count: count.max(1),
+            exact: everything && !freed,
+        }
+    }
+
+    /// Whether events after `cursor` have left the ring.
+    pub fn is_lapped(&self, cursor: Seq) -> bool {
+        cursor + 1 < self.first()
+    }
+
+    /// What a subscriber of `set` at `cursor` has not seen.
+    pub fn feed<'h>(&'h self, set: &'h TopicSet, cursor: Seq, plan: Plan) -> Feed<'h> {
+        let catching_up = plan
+            .catch_up_to
+            .filter(|to| *to > cursor)
+            .and_then(|_| self.topics.first_above(cursor));
+        Feed {
+            hub: self,
+            set,
+            cursor,
+            plan,
+            catching_up,
+        }
+    }
+}
+
+fn matching(topics: &Topics, patterns: &Patterns) -> TopicSet {
+    let mut set = TopicSet::EMPTY;
+    for &slot in topics.by_name() {
+        set.set(slot, patterns.wants(&topics.topic(slot).name));
+    }
+    set
+}
+
+/// How far a feed goes, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Up to here only the last event of each topic; then replay.
+    pub catch_up_to: Option<Seq>,
+    /// Leave out topics that are gone: the subscriber never saw them.
+    pub fresh: bool,
+    /// The last sequence to give.
+    pub end: Seq,
+}
+
+/// Events in the order a subscriber gets them, ids strictly rising.
+#[derive(Clone, Debug)]
+pub struct Feed<'h> {
+    hub: &'h Hub,
+    set: &'h TopicSet,
+    cursor: Seq,
+    plan: Plan,
+    catching_up: Option<u16>,
+}
+
+impl<'h> Feed<'h> {
+    /// Whether the event given last was of the replay: every one after it is in the ring too.
+    pub fn is_replaying(&self) -> bool {
+        self.plan.catch_up_to.is_none()
+    }
+
+    fn next_of_catch_up(&mut self) -> Option<Event<'h>> {
+        let to = self.plan.catch_up_to?.min(self.plan.end);
+        while let Some(slot) = self.catching_up {
+            let topic = self.hub.topics.topic(slot);
+            if topic.last > to {
+                self.catching_up = None;
+                break;
+            }
+            self.catching_up = self.hub.topics.newer(slot);
+            let hidden = self.plan.fresh && topic.state == State::Gone;
+            if self.set.contains(slot) && !hidden {
+                return self.hub.last(slot);
+            }
+        }
+        self.cursor = self.cursor.max(to);
+        self.plan.catch_up_to = None;
+        None
+    }
+}
+
+impl<'h> Iterator for Feed<'h> {
+    type Item = Event<'h>;
+
+    fn next(&mut self) -> Option<Event<'h>> {
+        if let Some(event) = self.next_of_catch_up() {
+            self.cursor = event.seq;
+            return Some(event);
+        }
+        while self.cursor < self.plan.end {
+            let seq = self.cursor + 1;
+            let event = self.hub.log.event(seq)?;
+            self.cursor = seq;
+            if self.set.contains(event.topic) {
+                return Some(event);
+            }
+        }
+        None
+    }
+}

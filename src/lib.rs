@@ -1,0 +1,41 @@
+//! Encke: one small static binary that turns a Linux board into a live page.
+//!
+//! # Code map
+//! Layers point down: a file uses only files of lower layers, and of its own where named.
+//! - L0 `limits` sizes of things · `name` the grammar of topics and patterns · `buffer` text into a
+//!   lent slice · `config`, `board` one schema, validated once
+//! - L1 `wire` bytes to values and back; knows no hub · `hub` one log, its topics, its audiences;
+//!   knows no format but its own event's text
+//! - L2 `transport` one file and one row for each technique · `resource` one file and one row for
+//!   each plain resource · `dashboard` the page
+//! - L3 `access` who may do what · `connection` one peer's requests · `peers` all peers: exchanges,
+//!   fan-out, deadlines (uses `access` and `connection`)
+//! - L4 `clock` · `source` the board's readings · `server` sockets, the epoll loop, start and end
+//! - L5 `cli`, `main` flags, banner, client commands
+//!
+//! # The way of an event
+//! A source reads, or a peer posts; `Hub::publish` encodes the event once, into the ring; at the end
+//! of the turn `Peers::flush` renders it once for each audience and sends it to each member.
+//!
+//! # What is deliberately absent
+//! - No queue per viewer: the log is the queue, the cursor is the back-pressure.
+//! - No socket, clock, task or thread below L4.
+//! - No allocation between a published event and a socket.
+//! - No lock on the event path, no recursion on a peer's input, no write to a disk.
+
+pub mod access;
+pub mod board;
+pub mod buffer;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod connection;
+pub mod hub;
+pub mod limits;
+pub mod name;
+pub mod peers;
+pub mod resource;
+pub mod server;
+pub mod source;
+pub mod transport;
+pub mod wire;

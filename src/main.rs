@@ -1,0 +1,140 @@
+//! `encke`: the command. It parses, loads, prints and exits; what it starts lives in the library.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use encke::board;
+use encke::cli::{self, Args, Command, banner, client};
+use encke::config::Config;
+use encke::peers;
+use encke::server::{self, Server};
+use encke::source;
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(usage) => {
+            eprintln!("{usage}");
+            return ExitCode::from(cli::EXIT_USAGE);
+        }
+    };
+    ExitCode::from(cli::exit_code(run(command)))
+}
+
+fn run(command: Command) -> io::Result<u8> {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    match command {
+        Command::Serve(args) => serve(&args),
+        Command::Sensors(args) => sensors(&args),
+        Command::Boards => cli::boards(&mut out).map(|()| 0),
+        Command::Check(args) => {
+            let (model, compatible) = device_tree(&args.sys_root);
+            cli::check(&args, &model, &compatible, &mut out, &mut err)
+        }
+        Command::Publish { url, topic, value } => {
+            client::publish(&url, &topic, &value, &mut out, &mut err)
+        }
+        Command::Watch { url, patterns } => client::watch(&url, &patterns, &mut out, &mut err),
+        Command::Doctor(_) | Command::Token { .. } => {
+            writeln!(
+                err,
+                "encke: this command is not part of version {} yet",
+                cli::VERSION
+            )?;
+            Ok(1)
+        }
+        Command::Help => write!(out, "{}", cli::HELP).map(|()| 0),
+        Command::Version => writeln!(out, "encke {}", cli::VERSION).map(|()| 0),
+    }
+}
+
+/// The device tree's model and compatible texts; empty on what is no board.
+fn device_tree(sys_root: &Path) -> (String, String) {
+    let read = |name: &str| {
+        let bytes = std::fs::read(sys_root.join("proc/device-tree").join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes)
+            .replace('\0', " ")
+            .trim()
+            .to_owned()
+    };
+    (read("model"), read("compatible"))
+}
+
+fn load(args: &Args) -> Result<Config, u8> {
+    let (model, compatible) = device_tree(&args.sys_root);
+    match board::load(&args.flags, &model, &compatible) {
+        Ok((config, _)) => Ok(config),
+        Err(error) => {
+            eprintln!("{error}");
+            Err(1)
+        }
+    }
+}
+
+fn serve(args: &Args) -> io::Result<u8> {
+    let config = match load(args) {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let settings = server::settings(&config);
+    let limits = peers::memory(&settings);
+    let viewers = settings.viewers;
+    if viewers < config.limits.viewers {
+        eprintln!(
+            "encke: room for {viewers} viewers, not {}: the limit of open files is too low",
+            config.limits.viewers
+        );
+    }
+    let server = match Server::bind(&config.server.listen, settings, &args.sys_root) {
+        Ok(server) => server,
+        Err((address, error)) => {
+            eprintln!("encke: cannot listen at {address}: {error}");
+            if error.kind() == io::ErrorKind::AddrInUse {
+                eprintln!("encke: another program has that port; choose one with --listen");
+            }
+            return Ok(1);
+        }
+    };
+    let readings = source::snapshot(&config.sources, &args.sys_root);
+    let facts = banner::Facts {
+        addresses: banner::reachable(&server.addresses()),
+        name: Some(server::machine_name()),
+        sensors: readings
+            .into_iter()
+            .map(|r| (r.topic, r.value, r.unit))
+            .collect(),
+        limits: limits
+            .iter()
+            .map(|(n, count, bytes)| (n.to_string(), count.to_string(), *bytes))
+            .collect(),
+        is_terminal: io::stdout().is_terminal(),
+    };
+    banner::banner(&mut io::stdout(), &facts)?;
+    server.run(&config, args.sys_root.clone()).map(|()| 0)
+}
+
+/// Every reading once, as a table.
+fn sensors(args: &Args) -> io::Result<u8> {
+    let config = match load(args) {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let mut out = io::stdout();
+    for reading in source::snapshot(&config.sources, &args.sys_root) {
+        let source::Snapshot {
+            topic,
+            value,
+            unit,
+            state,
+            label,
+            kind,
+        } = reading;
+        writeln!(
+            out,
+            "{topic:32} {value:>14} {unit:6} {:6} {kind:8} {label}",
+            state.word()
+        )?;
+    }
+    Ok(0)
+}

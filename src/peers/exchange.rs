@@ -1,0 +1,402 @@
+//! A peer that asks: its input is read into a lent buffer, each request answered in order, and the
+//! buffer goes back when nothing is left in it.
+
+use super::subscribe::Events;
+use super::*;
+use crate::buffer::Writer;
+use crate::connection::{Connection, Turn};
+use crate::resource::{self, Listing, Plan, Reply};
+use crate::wire::Refusal;
+use crate::wire::request::Version;
+use crate::wire::response::{self, Head, LAST_CHUNK, Length, NO_STORE, write_head, write_reason};
+
+/// Requests of one peer answered in a row before others get their turn.
+const PIPELINED_PER_TURN: usize = 16;
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What of an answer is still to be rendered.
+#[derive(Debug)]
+pub(super) enum Rest {
+    /// Nothing.
+    Nothing,
+    /// Items of a listing.
+    Listing(Listing),
+    /// Events of a poll: what is wanted, the cursor reached and how to go on.
+    Events(Box<Events>),
+}
+
+/// What a peer needs while it speaks; its number is that of its input buffer.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) connection: Connection,
+    pub(super) rest: Rest,
+    pub(super) deadline_ms: u64,
+    /// A request is answered, but for what waits in the spill and in `rest`.
+    pub(super) answered: bool,
+    body_begun: bool,
+}
+
+impl Exchange {
+    fn new(deadline_ms: u64) -> Exchange {
+        Exchange {
+            connection: Connection::new(),
+            rest: Rest::Nothing,
+            deadline_ms,
+            answered: false,
+            body_begun: false,
+        }
+    }
+}
+
+impl<O: Outlet> Peers<O> {
+    /// Lends an exchange, or `None` when all are lent.
+    pub(super) fn lend(&mut self) -> Option<u16> {
+        let exchange = self.inputs.take()?;
+        let deadline_ms = self.now.ms + sweep::HEAD_MS;
+        let fresh = Exchange::new(deadline_ms);
+        match self.exchanges.get_mut(usize::from(exchange)) {
+            Some(place) => *place = fresh,
+            None => self.exchanges.push(fresh),
+        }
+        self.wake_by(deadline_ms);
+        Some(exchange)
+    }
+
+    pub(super) fn release(&mut self, exchange: u16) {
+        if exchange == NO_BUFFER {
+            return;
+        }
+        self.exchanges[usize::from(exchange)].rest = Rest::Nothing;
+        self.inputs.give_back(exchange);
+        if let Some(slot) = self.starved.pop_front() {
+            self.enqueue(slot);
+        }
+    }
+
+    /// An idle peer has input: it gets a buffer, or waits for one unread.
+    pub(super) fn begin(&mut self, slot: u32) {
+        match self.lend() {
+            Some(exchange) => {
+                self.set_phase(slot, Phase::Busy { exchange });
+                self.read(slot);
+            }
+            None => self.starved.push_back(slot),
+        }
+    }
+
+    /// Reads until there is nothing more, or an answer must go out first.
+    pub(super) fn read(&mut self, slot: u32) {
+        while let Phase::Busy { exchange } = self.slots[slot].phase {
+            let Exchange {
+                connection,
+                answered,
+                ..
+            } = &mut self.exchanges[usize::from(exchange)];
+            if *answered || self.slots[slot].spill != NO_BUFFER {
+                return;
+            }
+            let spare = connection.spare(self.inputs.bytes(exchange));
+            let room = spare.len();
+            match self.outlet.recv(slot, spare) {
+                Received::Bytes(bytes) => {
+                    connection.received(bytes);
+                    // A short read has emptied the socket, unless its end stands behind it.
+                    let emptied = bytes < room && !self.slots[slot].is(HALF_CLOSED);
+                    self.slots[slot].mark(READABLE, !emptied);
+                    self.process(slot);
+                    if emptied {
+                        return;
+                    }
+                }
+                Received::Nothing => {
+                    self.slots[slot].mark(READABLE, false);
+                    return self.rest(slot, exchange);
+                }
+                Received::End | Received::Gone => return self.close(slot),
+            }
+        }
+    }
+
+    /// Answers the requests there are.
+    pub(super) fn process(&mut self, slot: u32) {
+        for _ in 0..PIPELINED_PER_TURN {
+            let Phase::Busy { exchange } = self.slots[slot].phase else {
+                return;
+            };
+            let entry = &mut self.exchanges[usize::from(exchange)];
+            if entry.answered || self.slots[slot].spill != NO_BUFFER {
+                return;
+            }
+            let outlet = &mut self.outlet;
+            let input = self.inputs.bytes(exchange);
+            let turn = entry
+                .connection
+                .advance(input, &self.settings.policy, || outlet.peer(slot));
+            match turn {
+                Turn::More => return self.rest(slot, exchange),
+                Turn::Continue => {
+                    self.scratch[..CONTINUE.len()].copy_from_slice(CONTINUE);
+                    self.deliver(slot, 0, CONTINUE.len());
+                }
+                Turn::Refused(refusal) => self.refuse(slot, &refusal),
+                Turn::Request(plan) => self.execute(slot, exchange, plan),
+            }
+            self.finish(slot);
+        }
+        self.enqueue(slot);
+    }
+
+    /// More input is wanted: a peer that has sent none of its next request is idle.
+    fn rest(&mut self, slot: u32, exchange: u16) {
+        let entry = &mut self.exchanges[usize::from(exchange)];
+        if entry.connection.is_in_body() {
+            if !core::mem::replace(&mut entry.body_begun, true) {
+                entry.deadline_ms = self.now.ms + sweep::BODY_MS;
+            }
+        } else if !entry.connection.has_input() && !self.slots[slot].is(READABLE) {
+            self.set_phase(
+                slot,
+                Phase::Idle {
+                    since_ms: self.now.ms,
+                },
+            );
+            self.release(exchange);
+            self.wake_by(self.now.ms + sweep::IDLE_MS);
+        }
+    }
+
+    /// If the answer is out, the next request's turn comes, or the connection closes.
+    fn finish(&mut self, slot: u32) {
+        let Phase::Busy { exchange } = self.slots[slot].phase else {
+            return;
+        };
+        let entry = &mut self.exchanges[usize::from(exchange)];
+        let is_out = self.slots[slot].spill == NO_BUFFER && matches!(entry.rest, Rest::Nothing);
+        if !entry.answered || (!is_out && entry.connection.asked.keep_alive) {
+            return;
+        }
+        if !entry.connection.asked.keep_alive {
+            if matches!(entry.rest, Rest::Nothing) {
+                self.close_gently(slot);
+            }
+            return;
+        }
+        entry.answered = false;
+        entry.body_begun = false;
+        entry.deadline_ms = self.now.ms + sweep::HEAD_MS;
+        entry.connection.done(self.inputs.bytes(exchange));
+    }
+
+    /// The socket took what there was: render what is left, then the next request.
+    pub(super) fn go_on(&mut self, slot: u32) {
+        let Phase::Busy { exchange } = self.slots[slot].phase else {
+            return;
+        };
+        match core::mem::replace(
+            &mut self.exchanges[usize::from(exchange)].rest,
+            Rest::Nothing,
+        ) {
+            Rest::Nothing => {}
+            Rest::Listing(listing) => self.more_of_listing(slot, listing),
+            Rest::Events(events) => self.more_of_poll(slot, events),
+        }
+        self.finish(slot);
+        self.process(slot);
+        self.read(slot);
+    }
+
+    fn execute(&mut self, slot: u32, exchange: u16, plan: Plan) {
+        self.slots[slot].mark(SILENT, false);
+        self.counters.requests += 1;
+        if let Plan::Subscribe(subscription) = plan {
+            return self.subscribe(slot, subscription);
+        }
+        let entry = &mut self.exchanges[usize::from(exchange)];
+        let body = entry.connection.body(self.inputs.bytes(exchange));
+        let mut context = Context {
+            hub: &mut self.hub,
+            now: self.now,
+            counters: &self.counters,
+            board: &self.settings.board,
+        };
+        let room = &mut self.scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX];
+        let mut out = Writer::new(room);
+        match resource::answer(&plan, body, &mut context, &mut self.value, &mut out) {
+            Ok(reply) => {
+                let body_bytes = out.len();
+                self.reply(slot, reply, body_bytes);
+            }
+            Err(refusal) => self.refuse(slot, &refusal),
+        }
+        // A burst is handed on before it laps those who are reading as fast as they can.
+        let unflushed = self.hub.published_bytes - self.flushed_bytes;
+        if unflushed > self.settings.ring_bytes as u64 / 4 {
+            self.flush();
+        }
+    }
+
+    /// Sends a reply whose body stands in the scratch behind the room for a head.
+    fn reply(&mut self, slot: u32, reply: Reply, body_bytes: usize) {
+        let length = match (reply.status, reply.rest) {
+            (204 | 304, _) => Length::None,
+            (_, None) => Length::Bytes(body_bytes),
+            (_, Some(_)) => Length::Open,
+        };
+        self.send_answer(
+            slot,
+            reply.status,
+            reply.content_type,
+            length,
+            &reply.fields,
+            body_bytes,
+            reply.rest.map_or(Rest::Nothing, Rest::Listing),
+        );
+    }
+
+    /// Sends a refusal as one plain line.
+    pub(super) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
+        self.counters.refused += 1;
+        let mut retry = [0; 32];
+        let mut fields = Writer::new(&mut retry);
+        if refusal.status == 503 {
+            let seconds = 10 + self.jitter(51);
+            let put = fields
+                .put(b"Retry-After: ")
+                .and_then(|()| fields.put_u64(seconds));
+            put.and_then(|()| fields.put(b"\r\n"))
+                .expect("two digits fit");
+        }
+        let fields = core::str::from_utf8(fields.written()).expect("fields are ASCII");
+        let mut out = Writer::new(&mut self.scratch[RESPONSE_HEAD_BYTES_MAX..]);
+        write_reason(refusal, &mut out).expect("a reason is one line");
+        let body_bytes = out.len();
+        self.send_answer(
+            slot,
+            refusal.status,
+            "text/plain; charset=utf-8",
+            Length::Bytes(body_bytes),
+            &[NO_STORE, refusal.fields, fields],
+            body_bytes,
+            Rest::Nothing,
+        );
+    }
+
+    /// Puts the head in front of the body in the scratch and sends both.
+    #[expect(clippy::too_many_arguments, reason = "the parts of an answer, once")]
+    pub(super) fn send_answer(
+        &mut self,
+        slot: u32,
+        status: u16,
+        content_type: &str,
+        length: Length,
+        fields: &[&str],
+        body_bytes: usize,
+        rest: Rest,
+    ) {
+        let Phase::Busy { exchange } = self.slots[slot].phase else {
+            return;
+        };
+        let date = self.date();
+        let entry = &mut self.exchanges[usize::from(exchange)];
+        if self.draining
+            || length == Length::Open && entry.connection.asked.version == Version::Http10
+        {
+            entry.connection.asked.keep_alive = false;
+        }
+        let asked = entry.connection.asked;
+        entry.answered = true;
+        entry.deadline_ms = self.now.ms + sweep::STALL_MS;
+        if !asked.is_head {
+            entry.rest = rest;
+        }
+        let is_last = matches!(entry.rest, Rest::Nothing);
+        let mut bytes = [0; RESPONSE_HEAD_BYTES_MAX];
+        let mut head = Writer::new(&mut bytes);
+        let keep_alive = asked.keep_alive;
+        let parts = Head {
+            status,
+            version: asked.version,
+            date,
+            content_type,
+            length,
+            keep_alive,
+            fields,
+        };
+        write_head(&parts, &mut head).expect("a head fits its room");
+        let body_bytes = if asked.is_head { 0 } else { body_bytes };
+        let body_end = self.frame_body(&mut head, length, asked.version, body_bytes, is_last);
+        let from = RESPONSE_HEAD_BYTES_MAX - head.len();
+        self.scratch[from..RESPONSE_HEAD_BYTES_MAX].copy_from_slice(head.written());
+        if self.deliver(slot, from, body_end) && !is_last && self.slots[slot].spill == NO_BUFFER {
+            self.enqueue(slot);
+        }
+    }
+
+    /// Makes the body in the scratch a chunk if it must be one: its size goes to the end of `head`.
+    /// Where the body ends.
+    fn frame_body(
+        &mut self,
+        head: &mut Writer<'_>,
+        length: Length,
+        version: Version,
+        body_bytes: usize,
+        is_last: bool,
+    ) -> usize {
+        let end = RESPONSE_HEAD_BYTES_MAX + body_bytes;
+        if length != Length::Open || version == Version::Http10 || body_bytes == 0 {
+            return end;
+        }
+        head.put_hex(body_bytes as u64)
+            .and_then(|()| head.put(b"\r\n"))
+            .expect("a size fits");
+        let tail: &[u8] = if is_last { b"\r\n0\r\n\r\n" } else { b"\r\n" };
+        debug_assert!(tail.ends_with(if is_last { LAST_CHUNK } else { b"\r\n" }));
+        self.scratch[end..end + tail.len()].copy_from_slice(tail);
+        end + tail.len()
+    }
+
+    /// Sends the next piece of a body that has no known length.
+    pub(super) fn send_piece(&mut self, slot: u32, body_bytes: usize, rest: Rest) {
+        let Phase::Busy { exchange } = self.slots[slot].phase else {
+            return;
+        };
+        let entry = &mut self.exchanges[usize::from(exchange)];
+        let version = entry.connection.asked.version;
+        entry.deadline_ms = self.now.ms + sweep::STALL_MS;
+        entry.rest = rest;
+        let is_last = matches!(entry.rest, Rest::Nothing);
+        let mut bytes = [0; 16];
+        let mut head = Writer::new(&mut bytes);
+        let end = self.frame_body(&mut head, Length::Open, version, body_bytes, is_last);
+        let from = RESPONSE_HEAD_BYTES_MAX - head.len();
+        self.scratch[from..RESPONSE_HEAD_BYTES_MAX].copy_from_slice(head.written());
+        if self.deliver(slot, from, end) && !is_last && self.slots[slot].spill == NO_BUFFER {
+            self.enqueue(slot);
+        }
+    }
+
+    fn more_of_listing(&mut self, slot: u32, listing: Listing) {
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let mut out = Writer::new(&mut scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX]);
+        let rest = listing.write(&self.context(), &mut out);
+        let body_bytes = out.len();
+        self.scratch = scratch;
+        self.send_piece(slot, body_bytes, rest.map_or(Rest::Nothing, Rest::Listing));
+    }
+
+    /// The head of a stream, into the scratch from its start; how long it is.
+    pub(super) fn stream_head(&mut self, version: Version, content_type: &str) -> usize {
+        let head = Head {
+            status: 200,
+            version,
+            date: self.date(),
+            content_type,
+            length: Length::Open,
+            keep_alive: true,
+            fields: &[response::STREAMING],
+        };
+        let mut out = Writer::new(&mut self.scratch);
+        write_head(&head, &mut out).expect("a head fits its room");
+        out.len()
+    }
+}

@@ -1,0 +1,542 @@
+//! All peers: who is connected, what each is doing, and how events reach those that are held.
+//!
+//! The pure middle of the server. Bytes, the time and readiness come in through methods; bytes go
+//! out through an `Outlet`. So the whole of it runs in tests under a virtual clock, cut at any byte,
+//! with peers that stall or vanish. It never names a socket, a clock or a task.
+//!
+//! - `slots`: the slab, its lists, the buffer pools.
+//! - `exchange`: a peer that asks: read, process, answer.
+//! - `fanout`: events to viewers: one rendering for each audience, one send for each member.
+//! - `subscribe`: how a viewer or a poll begins, and how a poll is answered.
+//! - `sweep`: deadlines, heartbeats, ticks, draining.
+
+mod exchange;
+mod fanout;
+mod slots;
+mod subscribe;
+mod sweep;
+
+use std::collections::VecDeque;
+
+use exchange::Exchange;
+use fanout::Run;
+use slots::{
+    BLOCKED, HALF_CLOSED, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, SHUT, SILENT, Slot,
+    Slots,
+};
+
+use crate::access::{Peer, Policy};
+use crate::hub::audience::{List, NOBODY};
+use crate::hub::event::{Seq, Time};
+use crate::hub::{Counts, Hub, Now};
+use crate::limits::{EVENT_BYTES_MAX, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
+use crate::resource::{Context, Counters};
+use crate::transport::{Framing, Id, Shape};
+
+/// What a socket took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// So many bytes; fewer than offered means that `writable` follows.
+    Bytes(usize),
+    /// The peer is gone.
+    Gone,
+}
+
+/// What a socket gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// Nothing now; `readable` follows.
+    Nothing,
+    /// The peer sends no more, but may still read.
+    End,
+    /// The peer is gone.
+    Gone,
+}
+
+/// Where bytes go and come from, by slot.
+pub trait Outlet {
+    /// Offers bytes.
+    fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent;
+    /// Asks for bytes.
+    fn recv(&mut self, slot: u32, into: &mut [u8]) -> Received;
+    /// Says that nothing more will be sent.
+    fn shut(&mut self, slot: u32);
+    /// Ends the connection.
+    fn close(&mut self, slot: u32);
+    /// Who the other end is.
+    fn peer(&mut self, slot: u32) -> Peer;
+}
+
+/// What is fixed at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Streams and held polls at once.
+    pub viewers: u32,
+    /// Slots that those cannot take, and buffers for requests.
+    pub pages: u16,
+    /// Bytes of the ring.
+    pub ring_bytes: usize,
+    /// Topics.
+    pub topics: usize,
+    /// A held viewer hears something at least this often.
+    pub heartbeat_ms: u64,
+    /// The board's name, for pages.
+    pub board: String,
+    /// Rights.
+    pub policy: Policy,
+    /// Names this life of the log and seeds the jitter.
+    pub seed: u64,
+}
+
+/// Buffers for what sockets did not take.
+const SPILLS: u16 = 256;
+const SPILL_BYTES: usize = RESPONSE_HEAD_BYTES_MAX + OUTPUT_BYTES_MAX + 16;
+
+/// All peers and the hub they are served from.
+#[derive(Debug)]
+pub struct Peers<O> {
+    /// The sockets.
+    pub outlet: O,
+    /// The events.
+    pub hub: Hub,
+    /// Counts for `/metrics`.
+    pub counters: Counters,
+    settings: Settings,
+    slots: Slots,
+    exchanges: Vec<Exchange>,
+    inputs: Pool,
+    spills: Pool,
+    /// The part of each spill that is still to be sent.
+    spilled: Vec<(u32, u32)>,
+    /// Everything is rendered here: room for a head, then an answer or a run of events.
+    scratch: Vec<u8>,
+    value: Vec<u8>,
+    run: Run,
+    idle: List,
+    busy: List,
+    closing: List,
+    /// Peers that can go on without the socket saying so.
+    queue: VecDeque<u32>,
+    /// Peers with input that wait for a buffer.
+    starved: VecDeque<u32>,
+    now: Now,
+    /// Everything up to here was handed to its audiences.
+    flushed: Seq,
+    flushed_bytes: u64,
+    wake_ms: u64,
+    viewers: u32,
+    draining: bool,
+    random: u64,
+}
+
+impl<O: Outlet> Peers<O> {
+    /// No peers yet.
+    pub fn new(settings: Settings, outlet: O, now: Now) -> Peers<O> {
+        let slots = settings.viewers as usize + usize::from(settings.pages);
+        let counts = Counts {
+            ring_bytes: settings.ring_bytes,
+            topics: settings.topics,
+            audiences: settings.viewers as usize,
+        };
+        Peers {
+            outlet,
+            hub: Hub::new(counts, settings.seed),
+            counters: Counters::default(),
+            slots: Slots::new(slots),
+            exchanges: Vec::with_capacity(usize::from(settings.pages)),
+            inputs: Pool::new(settings.pages, INPUT_BYTES_MAX),
+            spills: Pool::new(SPILLS, SPILL_BYTES),
+            spilled: vec![(0, 0); usize::from(SPILLS)],
+            scratch: vec![0; SPILL_BYTES],
+            value: vec![0; EVENT_BYTES_MAX],
+            run: Run::default(),
+            idle: List::EMPTY,
+            busy: List::EMPTY,
+            closing: List::EMPTY,
+            queue: VecDeque::with_capacity(slots),
+            starved: VecDeque::with_capacity(slots),
+            now,
+            flushed: 0,
+            flushed_bytes: 0,
+            wake_ms: u64::MAX,
+            viewers: 0,
+            draining: false,
+            random: settings.seed | 1,
+            settings,
+        }
+    }
+
+    /// The time of this turn.
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Whether somebody can go on without waiting for a socket.
+    pub fn is_eager(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// When `sweep` is due, in monotonic milliseconds; `u64::MAX` for never.
+    pub fn wake_ms(&self) -> u64 {
+        self.wake_ms
+    }
+
+    fn wake_by(&mut self, ms: u64) {
+        self.wake_ms = self.wake_ms.min(ms);
+    }
+
+    fn date(&self) -> Option<u64> {
+        match self.now.time {
+            Time::Wall(ms) => Some(ms / 1000),
+            Time::Uptime(_) => None,
+        }
+    }
+
+    /// A number below `range`: xorshift, for jitter only.
+    fn jitter(&mut self, range: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % range
+    }
+
+    fn context(&mut self) -> Context<'_> {
+        Context {
+            hub: &mut self.hub,
+            now: self.now,
+            counters: &self.counters,
+            board: &self.settings.board,
+        }
+    }
+
+    /// A slot for a peer that was accepted. When all are taken, the longest idle peer is closed
+    /// for it; `None` when nobody is idle.
+    pub fn accept(&mut self) -> Option<u32> {
+        let slot = self.slots.take().or_else(|| {
+            self.evict()?;
+            self.slots.take()
+        })?;
+        self.slots[slot].phase = Phase::Idle {
+            since_ms: self.now.ms,
+        };
+        self.slots[slot].mark(SILENT, true);
+        self.slots.append(&mut self.idle, slot);
+        self.counters.accepted += 1;
+        self.counters.peers += 1;
+        self.wake_by(self.now.ms + sweep::IDLE_MS);
+        Some(slot)
+    }
+
+    fn evict(&mut self) -> Option<()> {
+        let mut slot = self.idle.head;
+        while slot != NOBODY && self.slots[slot].spill != NO_BUFFER {
+            slot = self.slots[slot].next;
+        }
+        (slot != NOBODY).then(|| {
+            self.counters.evicted += 1;
+            self.close(slot);
+        })
+    }
+
+    /// The socket of a peer has input, or its end.
+    pub fn readable(&mut self, slot: u32) {
+        self.slots[slot].mark(READABLE, true);
+        match self.slots[slot].phase {
+            Phase::Idle { .. } if self.slots[slot].spill == NO_BUFFER => self.begin(slot),
+            Phase::Busy { .. } => self.read(slot),
+            Phase::Closing { .. } => self.discard(slot),
+            _ => {}
+        }
+    }
+
+    /// A peer sends no more. It may still read; if it does not, the next bytes to it will tell.
+    pub fn half_closed(&mut self, slot: u32) {
+        self.slots[slot].mark(HALF_CLOSED, true);
+        if let Phase::Viewer {
+            place: Place::Front | Place::Waiting,
+            ..
+        } = self.slots[slot].phase
+        {
+            self.heartbeat_one(slot);
+        }
+        if !matches!(self.slots[slot].phase, Phase::Free) {
+            self.readable(slot);
+        }
+    }
+
+    /// The socket of a peer takes bytes again.
+    pub fn writable(&mut self, slot: u32) {
+        if !self.slots[slot].is(BLOCKED) {
+            return;
+        }
+        self.slots[slot].mark(BLOCKED, false);
+        let spill = self.slots[slot].spill;
+        if spill != NO_BUFFER {
+            let (from, to) = self.spilled[usize::from(spill)];
+            let bytes = &self.spills.bytes(spill)[from as usize..to as usize];
+            match self.outlet.send(slot, bytes) {
+                Sent::Gone => return self.close(slot),
+                Sent::Bytes(sent) if sent < bytes.len() => {
+                    self.spilled[usize::from(spill)].0 = from + sent as u32;
+                    self.slots[slot].mark(BLOCKED, true);
+                    if sent > 0 {
+                        self.progressed(slot);
+                    }
+                    return;
+                }
+                Sent::Bytes(_) => {}
+            }
+            self.slots[slot].spill = NO_BUFFER;
+            self.spills.give_back(spill);
+        }
+        self.progressed(slot);
+        self.proceed(slot);
+    }
+
+    /// Whatever a peer was held up by is gone.
+    fn proceed(&mut self, slot: u32) {
+        match self.slots[slot].phase {
+            Phase::Busy { .. } => self.go_on(slot),
+            Phase::Idle { .. } if self.slots[slot].is(READABLE) => self.begin(slot),
+            Phase::Viewer { .. } => self.pump(slot, 0, false),
+            Phase::Closing { .. } => self.shut(slot),
+            _ => {}
+        }
+    }
+
+    /// A peer goes on in a later turn.
+    fn enqueue(&mut self, slot: u32) {
+        if !self.slots[slot].is(QUEUED) {
+            self.slots[slot].mark(QUEUED, true);
+            self.queue.push_back(slot);
+        }
+    }
+
+    /// Lets those go on that can, once each.
+    pub fn run_queue(&mut self) {
+        for _ in 0..self.queue.len() {
+            let Some(slot) = self.queue.pop_front() else {
+                return;
+            };
+            if self.slots[slot].is(QUEUED) {
+                self.slots[slot].mark(QUEUED, false);
+                if !self.slots[slot].is(BLOCKED) {
+                    self.proceed(slot);
+                }
+            }
+        }
+    }
+
+    /// Sends a part of the scratch; what the socket does not take is kept in a spill. Whether the
+    /// peer is still there.
+    fn deliver(&mut self, slot: u32, from: usize, to: usize) -> bool {
+        match self.outlet.send(slot, &self.scratch[from..to]) {
+            Sent::Bytes(sent) if sent == to - from => true,
+            Sent::Bytes(sent) => self.keep(slot, from + sent, to),
+            Sent::Gone => {
+                self.close(slot);
+                false
+            }
+        }
+    }
+
+    /// Keeps a part of the scratch for a blocked peer, or closes it when there is no buffer: it
+    /// resumes by its cursor.
+    fn keep(&mut self, slot: u32, from: usize, to: usize) -> bool {
+        let Some(spill) = self.spills.take() else {
+            self.counters.evicted += 1;
+            self.close(slot);
+            return false;
+        };
+        self.spills.bytes(spill)[..to - from].copy_from_slice(&self.scratch[from..to]);
+        self.spilled[usize::from(spill)] = (0, (to - from) as u32);
+        self.slots[slot].spill = spill;
+        self.slots[slot].mark(BLOCKED, true);
+        true
+    }
+
+    /// The list a peer stands in.
+    fn list(&mut self, slot: u32) -> Option<&mut List> {
+        Some(match self.slots[slot].phase {
+            Phase::Free => return None,
+            Phase::Idle { .. } => &mut self.idle,
+            Phase::Busy { .. } => &mut self.busy,
+            Phase::Closing { .. } => &mut self.closing,
+            Phase::Viewer {
+                audience,
+                place: Place::Front,
+                ..
+            } => &mut self.hub.audiences.audience_mut(audience).front,
+            Phase::Viewer { audience, .. } => &mut self.hub.audiences.audience_mut(audience).behind,
+            Phase::Poll { audience, .. } => &mut self.hub.audiences.audience_mut(audience).front,
+        })
+    }
+
+    /// Changes what a peer is doing, and with it the list it stands in.
+    fn set_phase(&mut self, slot: u32, phase: Phase) {
+        if let Some(mut list) = self.list(slot).copied() {
+            self.slots.unlink(&mut list, slot);
+            if let Some(place) = self.list(slot) {
+                *place = list;
+            }
+        }
+        self.slots[slot].phase = phase;
+        if let Some(mut list) = self.list(slot).copied() {
+            self.slots.append(&mut list, slot);
+            if let Some(place) = self.list(slot) {
+                *place = list;
+            }
+        }
+    }
+
+    /// Ends a connection and frees all that is its.
+    pub fn close(&mut self, slot: u32) {
+        let phase = self.slots[slot].phase;
+        if matches!(phase, Phase::Free) {
+            return;
+        }
+        self.set_phase(slot, Phase::Free);
+        match phase {
+            Phase::Busy { exchange } => self.release(exchange),
+            Phase::Viewer { audience, .. } => self.leave(audience),
+            Phase::Poll {
+                audience, exchange, ..
+            } => {
+                self.leave(audience);
+                self.release(exchange);
+            }
+            _ => {}
+        }
+        let spill = self.slots[slot].spill;
+        if spill != NO_BUFFER {
+            self.spills.give_back(spill);
+        }
+        self.counters.peers -= 1;
+        self.outlet.close(slot);
+        self.slots.give_back(slot);
+    }
+
+    fn leave(&mut self, audience: u32) {
+        let members = &mut self.hub.audiences.audience_mut(audience).members;
+        *members -= 1;
+        let empty = *members == 0;
+        let framing = Framing::of(self.hub.audiences.audience(audience).wish.framing);
+        self.counters.viewers[usize::from(framing.transport)] -= 1;
+        self.viewers -= 1;
+        if empty {
+            self.hub.audiences.remove(audience);
+        }
+    }
+
+    /// The last answer is on its way: the connection closes behind it.
+    fn close_gently(&mut self, slot: u32) {
+        if let Phase::Busy { exchange } = self.slots[slot].phase {
+            self.set_phase(
+                slot,
+                Phase::Closing {
+                    since_ms: self.now.ms,
+                },
+            );
+            self.release(exchange);
+        } else {
+            self.set_phase(
+                slot,
+                Phase::Closing {
+                    since_ms: self.now.ms,
+                },
+            );
+        }
+        self.wake_by(self.now.ms + sweep::LINGER_MS);
+        if self.slots[slot].spill == NO_BUFFER {
+            self.shut(slot);
+        }
+    }
+
+    /// Nothing more is to be sent. Input is read and thrown away for a while: closing with input
+    /// unread would reset the connection, and the peer might lose our last bytes.
+    fn shut(&mut self, slot: u32) {
+        if !self.slots[slot].is(SHUT) {
+            self.slots[slot].mark(SHUT, true);
+            self.outlet.shut(slot);
+        }
+        self.discard(slot);
+    }
+
+    fn discard(&mut self, slot: u32) {
+        let mut waste = [0; 4096];
+        for _ in 0..16 {
+            match self.outlet.recv(slot, &mut waste) {
+                Received::Bytes(_) => {}
+                Received::Nothing => return,
+                Received::End if self.slots[slot].spill != NO_BUFFER => return,
+                Received::End | Received::Gone => return self.close(slot),
+            }
+        }
+    }
+
+    fn progressed(&mut self, slot: u32) {
+        let now_ms = self.now.ms;
+        match &mut self.slots[slot].phase {
+            Phase::Busy { exchange } => {
+                self.exchanges[usize::from(*exchange)].deadline_ms = now_ms + sweep::STALL_MS;
+            }
+            Phase::Closing { since_ms } => *since_ms = now_ms,
+            _ => {}
+        }
+    }
+
+    fn id(&self, seq: Seq) -> Id<'_> {
+        Id {
+            log: self.hub.log_name(),
+            seq,
+        }
+    }
+
+    fn shape(&self, audience: u32) -> Shape {
+        Framing::of(self.hub.audiences.audience(audience).wish.framing)
+            .row()
+            .shape
+    }
+}
+
+/// What the fixed tables can take at most, in bytes, for the start table.
+pub fn memory(settings: &Settings) -> [(&'static str, u64, u64); 6] {
+    let slots = u64::from(settings.viewers) + u64::from(settings.pages);
+    let audience = crate::hub::audience::Audiences::memory_bytes(1) as u64;
+    let topic = crate::hub::topic::Topics::memory_bytes(1) as u64;
+    let ring = crate::hub::log::Log::memory_bytes(settings.ring_bytes) as u64;
+    // Each slot may stand once on the queue and once among the starved.
+    let slot_bytes = (size_of::<Slot>() + 2 * size_of::<u32>()) as u64;
+    let page = (INPUT_BYTES_MAX + size_of::<Exchange>()) as u64;
+    [
+        ("connections", slots, slots * slot_bytes),
+        (
+            "audiences",
+            u64::from(settings.viewers),
+            u64::from(settings.viewers) * audience,
+        ),
+        (
+            "requests at once",
+            u64::from(settings.pages),
+            u64::from(settings.pages) * page,
+        ),
+        (
+            "unsent answers",
+            u64::from(SPILLS),
+            u64::from(SPILLS) * SPILL_BYTES as u64,
+        ),
+        (
+            "topics",
+            settings.topics as u64,
+            settings.topics as u64 * topic,
+        ),
+        ("ring bytes", settings.ring_bytes as u64, ring),
+    ]
+}

@@ -1,0 +1,252 @@
+//! The slab of peers and the lists they stand in.
+//!
+//! A slot is small and holds no buffer: what a peer needs only while it speaks is borrowed from the
+//! pools. Slots never move, so lists link them by number. This file never sends.
+
+use crate::hub::audience::{List, NOBODY};
+use crate::hub::event::Seq;
+
+/// No buffer of a pool.
+pub(super) const NO_BUFFER: u16 = u16::MAX;
+
+/// How far behind its audience a viewer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It has everything its audience has: its own cursor is not looked at.
+    Front,
+    /// It waits for the next tick of its interval.
+    Waiting,
+    /// It gets every event after its cursor; of the next one, `offset` bytes are sent.
+    Replay { offset: u32 },
+    /// It gets the last event of each topic up to `bound`, then every event.
+    CatchUp { bound: Seq, fresh: bool },
+}
+
+/// What a peer is doing.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Phase {
+    /// Nobody has this slot.
+    Free,
+    /// It was accepted and has not said anything, or its last answer is sent and nothing has come
+    /// since. It has no buffer.
+    Idle { since_ms: u64 },
+    /// It is asking or being answered.
+    Busy { exchange: u16 },
+    /// It is held and fed.
+    Viewer {
+        audience: u32,
+        cursor: Seq,
+        place: Place,
+    },
+    /// It is held until there is something to answer; `exchange` keeps requests behind this one.
+    Poll {
+        audience: u32,
+        cursor: Seq,
+        expiry_ms: u64,
+        exchange: u16,
+    },
+    /// Its last bytes are going out; then the connection closes.
+    Closing { since_ms: u64 },
+}
+
+/// One peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    pub(super) prev: u32,
+    pub(super) next: u32,
+    pub(super) phase: Phase,
+    /// The buffer with bytes its socket did not take.
+    pub(super) spill: u16,
+    pub(super) flags: u8,
+}
+
+/// The socket took less than it was offered; it will say when it takes more.
+pub(super) const BLOCKED: u8 = 1;
+/// There may be input that was not read.
+pub(super) const READABLE: u8 = 2;
+/// The peer will send no more.
+pub(super) const HALF_CLOSED: u8 = 4;
+/// It stands on the run list.
+pub(super) const QUEUED: u8 = 8;
+/// It has not completed a request yet.
+pub(super) const SILENT: u8 = 16;
+/// Our side was shut down.
+pub(super) const SHUT: u8 = 32;
+
+impl Slot {
+    const FREE: Slot = Slot {
+        prev: NOBODY,
+        next: NOBODY,
+        phase: Phase::Free,
+        spill: NO_BUFFER,
+        flags: 0,
+    };
+
+    pub(super) fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(super) fn mark(&mut self, flag: u8, on: bool) {
+        self.flags = if on {
+            self.flags | flag
+        } else {
+            self.flags & !flag
+        };
+    }
+}
+
+/// All slots.
+#[derive(Debug)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    count_max: usize,
+    free: u32,
+}
+
+impl core::ops::Index<u32> for Slots {
+    type Output = Slot;
+    fn index(&self, slot: u32) -> &Slot {
+        &self.slots[slot as usize]
+    }
+}
+
+impl core::ops::IndexMut<u32> for Slots {
+    fn index_mut(&mut self, slot: u32) -> &mut Slot {
+        &mut self.slots[slot as usize]
+    }
+}
+
+impl Slots {
+    /// Room for `count` peers; pages are not touched before they are used.
+    pub(super) fn new(count: usize) -> Slots {
+        Slots {
+            slots: Vec::with_capacity(count),
+            count_max: count,
+            free: NOBODY,
+        }
+    }
+
+    /// One past the highest slot ever taken.
+    pub(super) fn end(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// A free slot, or `None` when all are taken.
+    pub(super) fn take(&mut self) -> Option<u32> {
+        if self.free != NOBODY {
+            let slot = self.free;
+            self.free = self[slot].next;
+            self[slot] = Slot::FREE;
+            return Some(slot);
+        }
+        (self.slots.len() < self.count_max).then(|| {
+            self.slots.push(Slot::FREE);
+            (self.slots.len() - 1) as u32
+        })
+    }
+
+    /// Gives a slot back; it must stand in no list.
+    pub(super) fn give_back(&mut self, slot: u32) {
+        self[slot] = Slot {
+            next: self.free,
+            ..Slot::FREE
+        };
+        self.free = slot;
+    }
+
+    /// Appends a slot that stands in no list.
+    pub(super) fn append(&mut self, list: &mut List, slot: u32) {
+        self[slot].prev = list.tail;
+        self[slot].next = NOBODY;
+        match list.tail {
+            NOBODY => list.head = slot,
+            tail => self[tail].next = slot,
+        }
+        list.tail = slot;
+    }
+
+    /// Takes a slot out of the list it stands in.
+    pub(super) fn unlink(&mut self, list: &mut List, slot: u32) {
+        let Slot { prev, next, .. } = self[slot];
+        match prev {
+            NOBODY => list.head = next,
+            prev => self[prev].next = next,
+        }
+        match next {
+            NOBODY => list.tail = prev,
+            next => self[next].prev = prev,
+        }
+    }
+}
+
+/// Buffers of one size, lent by number. Pages are not touched before they are used.
+#[derive(Debug)]
+pub(super) struct Pool {
+    bytes: Vec<u8>,
+    stride: usize,
+    free: Vec<u16>,
+    /// Buffers from here on were never lent.
+    fresh: u16,
+    count: u16,
+}
+
+impl Pool {
+    pub(super) fn new(count: u16, stride: usize) -> Pool {
+        Pool {
+            bytes: vec![0; usize::from(count) * stride],
+            stride,
+            free: Vec::with_capacity(usize::from(count)),
+            fresh: 0,
+            count,
+        }
+    }
+
+    /// Lends a buffer; the one given back last comes first, for it is warm.
+    pub(super) fn take(&mut self) -> Option<u16> {
+        self.free.pop().or_else(|| {
+            (self.fresh < self.count).then(|| {
+                self.fresh += 1;
+                self.fresh - 1
+            })
+        })
+    }
+
+    pub(super) fn give_back(&mut self, buffer: u16) {
+        self.free.push(buffer);
+    }
+
+    pub(super) fn bytes(&mut self, buffer: u16) -> &mut [u8] {
+        &mut self.bytes[usize::from(buffer) * self.stride..][..self.stride]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_small() {
+        assert!(size_of::<Slot>() <= 48, "{}", size_of::<Slot>());
+    }
+
+    #[test]
+    fn lists_keep_their_order() {
+        let mut slots = Slots::new(3);
+        let mut list = List::EMPTY;
+        let all: Vec<_> = (0..3).map(|_| slots.take().unwrap()).collect();
+        assert_eq!(slots.take(), None);
+        for &slot in &all {
+            slots.append(&mut list, slot);
+        }
+        slots.unlink(&mut list, all[1]);
+        assert_eq!(
+            (list.head, slots[all[0]].next, list.tail),
+            (all[0], all[2], all[2])
+        );
+        slots.unlink(&mut list, all[2]);
+        slots.unlink(&mut list, all[0]);
+        assert_eq!(list, List::EMPTY);
+        slots.give_back(all[1]);
+        assert_eq!(slots.take(), Some(all[1]));
+    }
+}

@@ -1,0 +1,348 @@
+//! Deadlines, heartbeats, ticks and draining: all that happens because time passes.
+//!
+//! One number says when the next sweep is due; a sweep walks the lists once and finds the next.
+//! Every wait of a peer ends here or in the kernel, by keep-alive and TCP_USER_TIMEOUT.
+
+use super::*;
+use crate::buffer::Writer;
+use crate::transport::{Busy, Reason};
+
+/// An accepted or idle peer says nothing for so long.
+pub(super) const IDLE_MS: u64 = 20_000;
+/// A head takes so long from its first byte.
+pub(super) const HEAD_MS: u64 = 10_000;
+/// A body takes so long from its head.
+pub(super) const BODY_MS: u64 = 60_000;
+/// An answer makes no progress for so long.
+pub(super) const STALL_MS: u64 = 20_000;
+/// A peer we have nothing more to say to takes so long to go.
+pub(super) const LINGER_MS: u64 = 2_000;
+/// Sweeps are at least so far apart, however many deadlines there are.
+const SWEEP_MS: u64 = 10;
+
+impl<O: Outlet> Peers<O> {
+    /// Does what is due at the time of this turn, if anything is.
+    pub fn sweep(&mut self) {
+        let now_ms = self.now.ms;
+        if now_ms < self.wake_ms {
+            return;
+        }
+        self.wake_ms = u64::MAX;
+        self.sweep_list(self.idle, IDLE_MS);
+        self.sweep_list(self.closing, LINGER_MS);
+        self.sweep_busy();
+        for index in 0..self.hub.audiences.end() {
+            self.sweep_audience(index);
+        }
+        self.wake_ms = self.wake_ms.max(now_ms + SWEEP_MS);
+    }
+
+    /// Closes those at the front of a list that have waited too long; the list is in order of time.
+    fn sweep_list(&mut self, list: List, wait_ms: u64) {
+        let mut slot = list.head;
+        while slot != NOBODY {
+            let next = self.slots[slot].next;
+            let (Phase::Idle { since_ms } | Phase::Closing { since_ms }) = self.slots[slot].phase
+            else {
+                return;
+            };
+            if since_ms + wait_ms > self.now.ms {
+                return self.wake_by(since_ms + wait_ms);
+            }
+            self.close(slot);
+            slot = next;
+        }
+    }
+
+    fn sweep_busy(&mut self) {
+        let mut slot = self.busy.head;
+        while slot != NOBODY {
+            let next = self.slots[slot].next;
+            if let Phase::Busy { exchange } = self.slots[slot].phase {
+                let entry = &self.exchanges[usize::from(exchange)];
+                let deadline_ms = entry.deadline_ms;
+                if deadline_ms > self.now.ms {
+                    self.wake_by(deadline_ms);
+                } else if entry.answered || self.slots[slot].spill != NO_BUFFER {
+                    self.close(slot);
+                } else {
+                    self.time_out(slot);
+                }
+            }
+            slot = next;
+        }
+    }
+
+    /// A request that is not whole in time is told so (RFC 9110 section 15.5.9).
+    fn time_out(&mut self, slot: u32) {
+        let refusal = crate::wire::Refusal::new(408, "the request was not whole in time");
+        if let Phase::Busy { exchange } = self.slots[slot].phase {
+            self.exchanges[usize::from(exchange)]
+                .connection
+                .asked
+                .keep_alive = false;
+            self.refuse(slot, &refusal);
+            self.close_gently(slot);
+        }
+    }
+
+    fn sweep_audience(&mut self, index: u32) {
+        let now_ms = self.now.ms;
+        if !self.hub.audiences.is_used(index) {
+            return;
+        }
+        let shape = self.shape(index);
+        let audience = self.hub.audiences.audience_mut(index);
+        if audience.tick_ms <= now_ms {
+            let interval_ms = u64::from(audience.wish.interval_ms);
+            audience.tick_ms = (now_ms / interval_ms + 1) * interval_ms;
+            match shape {
+                Shape::Stream => self.tick_stream(index),
+                Shape::Answer => self.tick_polls(index),
+            }
+        }
+        if !self.hub.audiences.is_used(index) {
+            return;
+        }
+        let audience = self.hub.audiences.audience_mut(index);
+        match shape {
+            Shape::Answer => {
+                audience.heartbeat_ms = u64::MAX;
+                if audience.expiry_ms <= now_ms {
+                    self.expire_polls(index, now_ms);
+                }
+            }
+            Shape::Stream if audience.heartbeat_ms <= now_ms => {
+                audience.heartbeat_ms = now_ms + self.settings.heartbeat_ms;
+                self.heartbeat_all(index);
+            }
+            Shape::Stream => {}
+        }
+        if self.hub.audiences.is_used(index) {
+            let audience = self.hub.audiences.audience(index);
+            let next = audience
+                .tick_ms
+                .min(audience.heartbeat_ms)
+                .min(audience.expiry_ms);
+            self.wake_by(next);
+        }
+    }
+
+    /// The tick of an `interval`: everybody gets the last event of each topic that changed.
+    fn tick_stream(&mut self, index: u32) {
+        let bound = self.hub.head();
+        let position = self.hub.audiences.audience(index).position;
+        // Both lists are walked from their heads; a member served goes to the end of one of them,
+        // so each is walked only as far as its end was when the walk began.
+        let lists = [
+            self.hub.audiences.audience(index).behind,
+            self.hub.audiences.audience(index).front,
+        ];
+        self.hub.audiences.audience_mut(index).position = bound;
+        for list in lists {
+            let mut slot = list.head;
+            while slot != NOBODY {
+                let next = if slot == list.tail {
+                    NOBODY
+                } else {
+                    self.slots[slot].next
+                };
+                if let Phase::Viewer { cursor, place, .. } = self.slots[slot].phase {
+                    let cursor = if place == Place::Front {
+                        position
+                    } else {
+                        cursor
+                    };
+                    if matches!(place, Place::Front | Place::Waiting) {
+                        let place = Place::CatchUp {
+                            bound,
+                            fresh: false,
+                        };
+                        self.set_phase(
+                            slot,
+                            Phase::Viewer {
+                                audience: index,
+                                cursor,
+                                place,
+                            },
+                        );
+                        self.pump(slot, 0, true);
+                    }
+                }
+                slot = next;
+            }
+        }
+        self.rearm_heartbeat(index, position, bound);
+    }
+
+    /// A tick that brought frames puts the heartbeat off.
+    fn rearm_heartbeat(&mut self, index: u32, position: Seq, bound: Seq) {
+        let heartbeat_ms = self.now.ms + self.settings.heartbeat_ms;
+        if !self.hub.audiences.is_used(index) {
+            return;
+        }
+        let set = self.hub.audiences.audience(index).set;
+        let plan = crate::hub::Plan {
+            catch_up_to: Some(bound),
+            fresh: false,
+            end: bound,
+        };
+        if self.hub.feed(&set, position, plan).next().is_some() {
+            self.hub.audiences.audience_mut(index).heartbeat_ms = heartbeat_ms;
+        }
+    }
+
+    /// A heartbeat to every member that is not blocked.
+    fn heartbeat_all(&mut self, index: u32) {
+        self.run_forget();
+        self.flush_audience(index);
+        if !self.hub.audiences.is_used(index) {
+            return;
+        }
+        let audience = self.hub.audiences.audience(index);
+        let (position, front, behind) = (audience.position, audience.front, audience.behind);
+        let bytes = self.put_heartbeat(index, position);
+        let mut slot = front.head;
+        while slot != NOBODY {
+            let next = self.slots[slot].next;
+            self.deliver(slot, 0, bytes);
+            if !matches!(self.slots[slot].phase, Phase::Free) && self.slots[slot].is(BLOCKED) {
+                let place = Place::Replay { offset: 0 };
+                let phase = Phase::Viewer {
+                    audience: index,
+                    cursor: position,
+                    place,
+                };
+                self.set_phase(slot, self.waiting_or(phase, index, position));
+            }
+            slot = next;
+        }
+        let mut slot = behind.head;
+        while slot != NOBODY {
+            let next = if slot == behind.tail {
+                NOBODY
+            } else {
+                self.slots[slot].next
+            };
+            self.heartbeat_one(slot);
+            slot = next;
+        }
+    }
+
+    /// A member of an `interval` that fell behind waits for its tick, not for events.
+    fn waiting_or(&self, phase: Phase, audience: u32, cursor: Seq) -> Phase {
+        if self.hub.audiences.audience(audience).wish.interval_ms > 0 {
+            return Phase::Viewer {
+                audience,
+                cursor,
+                place: Place::Waiting,
+            };
+        }
+        phase
+    }
+
+    fn put_heartbeat(&mut self, index: u32, seq: Seq) -> usize {
+        self.run_forget();
+        let framing = Framing::of(self.hub.audiences.audience(index).wish.framing);
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let mut out = Writer::new(&mut scratch);
+        let id = self.id(seq);
+        let put = framing.chunk(&mut out, |out| (framing.row().mark)(&id, true, out));
+        put.expect("a heartbeat fits an empty buffer");
+        let bytes = out.len();
+        self.scratch = scratch;
+        bytes
+    }
+
+    /// A heartbeat to one viewer that has nothing else coming: it shows whether it is still there.
+    pub(super) fn heartbeat_one(&mut self, slot: u32) {
+        let Phase::Viewer {
+            audience,
+            cursor,
+            place,
+        } = self.slots[slot].phase
+        else {
+            return;
+        };
+        if self.slots[slot].is(BLOCKED) || self.slots[slot].spill != NO_BUFFER {
+            return;
+        }
+        let seq = match place {
+            Place::Front => self.hub.audiences.audience(audience).position,
+            Place::Waiting => cursor,
+            Place::Replay { .. } | Place::CatchUp { .. } => return,
+        };
+        let bytes = self.put_heartbeat(audience, seq);
+        if self.deliver(slot, 0, bytes) && self.slots[slot].is(BLOCKED) {
+            let place = Place::Replay { offset: 0 };
+            let phase = Phase::Viewer {
+                audience,
+                cursor: seq,
+                place,
+            };
+            self.set_phase(slot, self.waiting_or(phase, audience, seq));
+        }
+    }
+
+    /// What stands in the scratch is no longer a run that audiences could share.
+    pub(super) fn run_forget(&mut self) {
+        self.run.forget();
+    }
+
+    /// The server goes down: everybody is told, nobody new is held.
+    pub fn drain(&mut self) {
+        self.flush();
+        self.draining = true;
+        for slot in 0..self.slots.end() {
+            match self.slots[slot].phase {
+                Phase::Idle { .. } => self.close_gently(slot),
+                Phase::Viewer { audience, .. } => self.drain_viewer(slot, audience),
+                Phase::Busy { exchange } => {
+                    self.exchanges[usize::from(exchange)]
+                        .connection
+                        .asked
+                        .keep_alive = false;
+                }
+                _ => {}
+            }
+        }
+        for index in 0..self.hub.audiences.end() {
+            if self.hub.audiences.is_used(index) && self.shape(index) == Shape::Answer {
+                self.expire_polls(index, u64::MAX);
+            }
+        }
+    }
+
+    fn drain_viewer(&mut self, slot: u32, audience: u32) {
+        // In the middle of a frame nothing can be said; it resumes by its cursor.
+        if self.slots[slot].is(BLOCKED) || self.slots[slot].spill != NO_BUFFER {
+            return self.close(slot);
+        }
+        let framing = Framing::of(self.hub.audiences.audience(audience).wish.framing);
+        let retry_ms = self.retry_ms(Reason::Draining);
+        self.run_forget();
+        let bytes = self.put_busy(
+            0,
+            framing,
+            Busy {
+                reason: Reason::Draining,
+                retry_ms,
+            },
+        );
+        self.set_phase(
+            slot,
+            Phase::Closing {
+                since_ms: self.now.ms,
+            },
+        );
+        self.leave(audience);
+        if self.deliver(slot, 0, bytes) {
+            self.close_gently(slot);
+        }
+    }
+
+    /// Whether nobody is connected any more.
+    pub fn is_empty(&self) -> bool {
+        self.counters.peers == 0
+    }
+}

@@ -1,0 +1,335 @@
+//! Plain resources: what a request with this path and method is to do, and the answers that are not
+//! streams. One file each, one row each. They see the hub and the time; never a peer or a socket.
+
+pub mod health;
+pub mod metrics;
+pub mod page;
+pub mod topics;
+
+use crate::buffer::{Full, Writer};
+use crate::hub::{Hub, Now};
+use crate::limits::TOPIC_BYTES_MAX;
+use crate::name;
+use crate::transport::TRANSPORTS;
+use crate::transport::subscription::{Subscription, negotiate};
+use crate::wire::Refusal;
+use crate::wire::request::{Head, Method};
+use crate::wire::response::NO_STORE;
+use crate::wire::text::{accepts_coding, media_type, percent_decode};
+
+/// A topic's name, owned.
+pub type Name = heapless::String<TOPIC_BYTES_MAX>;
+
+/// How a published body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    /// It must be JSON.
+    Json,
+    /// JSON if it parses, else a string.
+    Text,
+}
+
+/// What a request is to do, once its body is there.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// The dashboard.
+    Page {
+        /// Whether gzip may be sent.
+        gzip: bool,
+        /// The entity tags of `If-None-Match` name this coding's.
+        unchanged: bool,
+    },
+    /// The dashboard as a table, for browsers without JavaScript.
+    Plain,
+    /// All topics.
+    Topics,
+    /// A topic's last event.
+    Topic(Name),
+    /// Publish to a topic.
+    Publish(Name, BodyKind),
+    /// Publish to many topics.
+    PublishMany,
+    /// Forget a topic.
+    Forget(Name),
+    /// Prometheus text.
+    Metrics,
+    /// Liveness.
+    Health,
+    /// The methods there are.
+    Options(&'static str),
+    /// Hold, or answer with events.
+    Subscribe(Subscription),
+}
+
+/// What the answers speak of besides the hub.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Peers accepted.
+    pub accepted: u64,
+    /// Requests answered or held.
+    pub requests: u64,
+    /// Requests refused with a 4xx or 5xx.
+    pub refused: u64,
+    /// Frames handed to sockets: events times viewers.
+    pub deliveries: u64,
+    /// Times a held viewer fell out of the window.
+    pub lapped: u64,
+    /// Peers closed because a fixed table was full.
+    pub evicted: u64,
+    /// Peers connected now.
+    pub peers: u32,
+    /// Viewers held now, by transport.
+    pub viewers: [u32; 16],
+}
+
+/// What an answer may look at and change.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The hub.
+    pub hub: &'a mut Hub,
+    /// The time of this turn.
+    pub now: Now,
+    /// Counts.
+    pub counters: &'a Counters,
+    /// The board's name.
+    pub board: &'a str,
+}
+
+/// An answer whose body a function wrote.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The body's media type.
+    pub content_type: &'static str,
+    /// More fields; all together make whole lines, each with its CRLF.
+    pub fields: [&'static str; 4],
+    /// What of the body did not fit.
+    pub rest: Option<Listing>,
+}
+
+/// The media type of every JSON answer.
+pub const JSON: &str = "application/json; charset=utf-8";
+
+impl Reply {
+    /// A 200 of this media type that must not be cached.
+    pub const fn fresh(content_type: &'static str) -> Reply {
+        Reply {
+            status: 200,
+            content_type,
+            fields: [NO_STORE, "", "", ""],
+            rest: None,
+        }
+    }
+}
+
+/// A body written item by item: the items there are, and the next one due.
+#[derive(Clone, Copy, Debug)]
+pub struct Listing {
+    /// Writes the item with this number; `None` when there is none any more. All or nothing.
+    pub item: fn(&Context<'_>, u32, &mut Writer<'_>) -> Result<Option<()>, Full>,
+    /// The next item's number.
+    pub next: u32,
+}
+
+impl Listing {
+    /// Writes items until there is no room (then what is left) or no more.
+    pub fn write(mut self, context: &Context<'_>, out: &mut Writer<'_>) -> Option<Listing> {
+        loop {
+            match out.whole(|out| match (self.item)(context, self.next, out) {
+                Ok(Some(())) => Ok(()),
+                Ok(None) => Err(None),
+                Err(Full) => Err(Some(Full)),
+            }) {
+                Ok(()) => self.next += 1,
+                Err(None) => return None,
+                Err(Some(Full)) => return Some(self),
+            }
+        }
+    }
+}
+
+type Make = fn(&Head<'_>, path: &str) -> Result<Plan, Refusal>;
+
+/// A resource: the first segment of its path, and what each method makes of the rest.
+struct Row {
+    segment: &'static str,
+    allow: &'static str,
+    /// `Allow` as a refusal's field.
+    allow_field: &'static str,
+    get: Make,
+    put: Option<Make>,
+    post: Option<Make>,
+    delete: Option<Make>,
+}
+
+const READ: &str = "GET, HEAD, OPTIONS";
+const READ_FIELD: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+const ALL: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+const ALL_FIELD: &str = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n";
+
+const fn read_only(segment: &'static str, get: Make) -> Row {
+    Row {
+        segment,
+        allow: READ,
+        allow_field: READ_FIELD,
+        get,
+        put: None,
+        post: None,
+        delete: None,
+    }
+}
+
+static ROWS: &[Row] = &[
+    read_only("", |head, _| {
+        if head
+            .query
+            .split(|b| *b == b'&')
+            .any(|piece| piece == b"plain")
+        {
+            return Ok(Plan::Plain);
+        }
+        let gzip = head
+            .field("accept-encoding")
+            .is_some_and(|f| accepts_coding(f, "gzip"));
+        let unchanged = head
+            .fields("if-none-match")
+            .any(|f| page::is_unchanged(f, gzip));
+        Ok(Plan::Page { gzip, unchanged })
+    }),
+    read_only("events", |head, rest| {
+        let transport = if rest.is_empty() {
+            negotiate(head)
+        } else {
+            let own =
+                |row: &crate::transport::Transport| row.path.strip_prefix("/events/") == Some(rest);
+            TRANSPORTS.iter().position(own).ok_or(NOT_FOUND)? as u8
+        };
+        Ok(Plan::Subscribe(Subscription::parse(transport, head)?))
+    }),
+    Row {
+        segment: "topics",
+        allow: ALL,
+        allow_field: ALL_FIELD,
+        get: |_, rest| {
+            if rest.is_empty() {
+                Ok(Plan::Topics)
+            } else {
+                Ok(Plan::Topic(topic(rest)?))
+            }
+        },
+        put: Some(|head, rest| Ok(Plan::Publish(topic(rest)?, body_kind(head)?))),
+        post: Some(|head, rest| match (body_kind(head)?, rest) {
+            (_, "") => Ok(Plan::PublishMany),
+            (kind, rest) => Ok(Plan::Publish(topic(rest)?, kind)),
+        }),
+        delete: Some(|_, rest| Ok(Plan::Forget(topic(rest)?))),
+    },
+    read_only("metrics", |_, _| Ok(Plan::Metrics)),
+    read_only("health", |_, _| Ok(Plan::Health)),
+];
+
+const NOT_FOUND: Refusal = Refusal::new(
+    404,
+    "there is nothing at this path; there is /, /events, /topics, /topics/NAME, /metrics and /health",
+);
+
+/// What a request is to do, by method and first path segment.
+pub fn plan(head: &Head<'_>) -> Result<Plan, Refusal> {
+    if head.method == Method::Other {
+        return Err(Refusal::new(
+            501,
+            "this method is not known here; GET, HEAD, POST, PUT, DELETE and OPTIONS are",
+        ));
+    }
+    if head.target_path == b"*" {
+        return Ok(Plan::Options(ALL));
+    }
+    let mut decoded = [0; 512];
+    let path = percent_decode(head.target_path, false, &mut decoded).ok_or(NOT_FOUND)?;
+    let path = path.strip_prefix('/').ok_or(NOT_FOUND)?;
+    let (segment, rest) = path.split_once('/').unwrap_or((path, ""));
+    let row = ROWS
+        .iter()
+        .find(|row| row.segment == segment)
+        .ok_or(NOT_FOUND)?;
+    if !matches!(segment, "topics" | "events") && path.contains('/') {
+        return Err(NOT_FOUND);
+    }
+    let make = match head.method {
+        Method::Get | Method::Head => Some(row.get),
+        Method::Post => row.post,
+        Method::Put => row.put,
+        Method::Delete => row.delete,
+        Method::Options | Method::Other => return Ok(Plan::Options(row.allow)),
+    };
+    let refusal = Refusal::new(
+        405,
+        "this method does not fit this path; its Allow field says which do",
+    );
+    make.ok_or(refusal.fields(row.allow_field))?(head, rest)
+}
+
+fn topic(rest: &str) -> Result<Name, Refusal> {
+    let name = name::topic(rest).ok_or(Refusal::new(
+        400,
+        "this is no topic name: 1 to 8 segments of A-Z a-z 0-9 _ - (1 to 32 each) joined by /, at most 96 bytes",
+    ))?;
+    Ok(Name::try_from(name).expect("a valid name fits"))
+}
+
+fn body_kind(head: &Head<'_>) -> Result<BodyKind, Refusal> {
+    let Some(value) = head.field("content-type") else {
+        return Ok(BodyKind::Text);
+    };
+    let media = media_type(value);
+    let is = |name: &str| media.eq_ignore_ascii_case(name.as_bytes());
+    if is("application/json") {
+        Ok(BodyKind::Json)
+    } else if media.is_empty() || is("text/plain") || is("application/x-www-form-urlencoded") {
+        Ok(BodyKind::Text)
+    } else {
+        Err(Refusal::new(
+            415,
+            "a body is application/json, or text/plain for JSON or a bare string",
+        ))
+    }
+}
+
+/// Carries out a plan that is answered at once, writing the body.
+pub fn answer(
+    plan: &Plan,
+    body: &[u8],
+    context: &mut Context<'_>,
+    scratch: &mut [u8],
+    out: &mut Writer<'_>,
+) -> Result<Reply, Refusal> {
+    match plan {
+        Plan::Page { gzip, unchanged } => page::page(*gzip, *unchanged, out),
+        Plan::Plain => Ok(page::plain(context, out)),
+        Plan::Topics => Ok(topics::list(context, out)),
+        Plan::Topic(name) => topics::last(name, context, out),
+        Plan::Publish(name, kind) => topics::publish(name, *kind, body, context, scratch, out),
+        Plan::PublishMany => topics::publish_many(body, context, scratch, out),
+        Plan::Forget(name) => topics::forget(name, context, out),
+        Plan::Metrics => Ok(metrics::metrics(context, out)),
+        Plan::Health => Ok(health::health(context, out)),
+        Plan::Options(allow) => Ok(options(allow)),
+        Plan::Subscribe(_) => unreachable!("a subscription is opened, not answered"),
+    }
+}
+
+fn options(allow: &'static str) -> Reply {
+    let fields = if allow == ALL { ALL_FIELD } else { READ_FIELD };
+    Reply {
+        status: 204,
+        content_type: "",
+        fields: [fields, "", "", ""],
+        rest: None,
+    }
+}
+
+/// The refusal when an answer that must fit does not: our fault.
+pub(crate) fn too_small(_: Full) -> Refusal {
+    Refusal::new(500, "the answer does not fit its buffer")
+}

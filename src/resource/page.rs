@@ -1,0 +1,133 @@
+//! `GET /`: the dashboard, and `/?plain`: the same values as a table for browsers without
+//! JavaScript. Caching by RFC 9110 section 13; it never sends one coding's tag with the other.
+
+use super::{Context, Listing, Reply, too_small};
+use crate::buffer::{Full, Writer};
+use crate::hub::event::State;
+use crate::wire::Refusal;
+
+mod dashboard {
+    include!(concat!(env!("OUT_DIR"), "/dashboard.rs"));
+    pub(super) const PAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/index.html"));
+    pub(super) const PAGE_GZIP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/index.html.gz"));
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+/// The page may be kept, and is asked for again each time: 304 when it is the same.
+const CACHE: &str = "Cache-Control: no-cache\r\nVary: Accept-Encoding\r\nETag: ";
+const CACHE_GZIP: &str =
+    "Content-Encoding: gzip\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\nETag: ";
+
+fn tag(gzip: bool) -> &'static str {
+    if gzip {
+        dashboard::ETAG_GZIP
+    } else {
+        dashboard::ETAG
+    }
+}
+
+/// Whether `If-None-Match` names the page in this coding (weak comparison).
+pub fn is_unchanged(if_none_match: &[u8], gzip: bool) -> bool {
+    if_none_match
+        .split(|b| *b == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|text| {
+            text == b"*" || text.strip_prefix(b"W/").unwrap_or(text) == tag(gzip).as_bytes()
+        })
+}
+
+/// Writes the dashboard.
+pub fn page(gzip: bool, unchanged: bool, out: &mut Writer<'_>) -> Result<Reply, Refusal> {
+    let fields = [if gzip { CACHE_GZIP } else { CACHE }, tag(gzip), "\r\n", ""];
+    if unchanged {
+        return Ok(Reply {
+            status: 304,
+            content_type: "",
+            fields,
+            rest: None,
+        });
+    }
+    out.put(if gzip {
+        dashboard::PAGE_GZIP
+    } else {
+        dashboard::PAGE
+    })
+    .map_err(too_small)?;
+    Ok(Reply {
+        status: 200,
+        content_type: HTML,
+        fields,
+        rest: None,
+    })
+}
+
+/// Writes the table.
+pub fn plain(context: &Context<'_>, out: &mut Writer<'_>) -> Reply {
+    let listing = Listing {
+        item: plain_item,
+        next: 0,
+    };
+    Reply {
+        rest: listing.write(context, out),
+        ..Reply::fresh(HTML)
+    }
+}
+
+fn plain_item(context: &Context<'_>, item: u32, out: &mut Writer<'_>) -> Result<Option<()>, Full> {
+    let hub = &*context.hub;
+    let slots = hub.topics.capacity() as u32;
+    if item == 0 {
+        out.put_all(&[
+            b"<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>\
+              <meta name=viewport content=\"width=device-width\"><title>",
+        ])?;
+        put_html(context.board, out)?;
+        out.put_all(&[
+            b"</title><style>",
+            include_bytes!("../dashboard/plain.css"),
+            b"</style><h1>",
+        ])?;
+        put_html(context.board, out)?;
+        out.put(
+            b"</h1><p>This table loads itself again every 5 seconds. With JavaScript, \
+              <a href=\"/\">the live page</a> is better.</p><table><thead><tr><th>Topic<th>Value\
+              <th>Unit<th>State<th>Age</tr></thead><tbody>\n",
+        )?;
+        return Ok(Some(()));
+    }
+    if item == slots + 1 {
+        return out.put(b"</tbody></table></html>\n").map(Some);
+    }
+    if item > slots {
+        return Ok(None);
+    }
+    let slot = (item - 1) as u16;
+    let row = hub
+        .topics
+        .used(slot)
+        .filter(|topic| topic.state != State::Gone)
+        .zip(hub.last(slot));
+    let Some((topic, event)) = row else {
+        return Ok(Some(()));
+    };
+    out.put_all(&[
+        b"<tr><td>",
+        topic.name.as_bytes(),
+        b"<td>",
+        event.value(),
+        b"<td>",
+    ])?;
+    put_html(&topic.unit, out)?;
+    out.put_all(&[b"<td>", event.state().word().as_bytes(), b"<td>"])?;
+    out.put_u64(context.now.ms.saturating_sub(topic.updated_ms) / 1000)?;
+    out.put(b" s</tr>\n").map(Some)
+}
+
+fn put_html(text: &str, out: &mut Writer<'_>) -> Result<(), Full> {
+    text.chars().try_for_each(|c| match c {
+        '<' => out.put(b"&lt;"),
+        '>' => out.put(b"&gt;"),
+        '&' => out.put(b"&amp;"),
+        c => out.put(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    })
+}

@@ -1,0 +1,333 @@
+//! `/topics` and `/topics/NAME`: last events, publishing, forgetting (DESIGN.md 3, "Resources").
+//! Who may write was decided before; this file never asks.
+
+use super::{BodyKind, Context, JSON, Listing, Name, Reply, too_small};
+use crate::buffer::{Full, Writer};
+use crate::hub::event::{Seq, State};
+use crate::hub::topic::Topic;
+use crate::hub::{Hub, Refused};
+use crate::limits::{EVENT_BYTES_MAX, PUBLISH_EVENTS_MAX, TOPIC_BYTES_MAX};
+use crate::name;
+use crate::wire::Refusal;
+use crate::wire::json::{self, Fault};
+
+const NO_TOPIC: Refusal = Refusal::new(
+    404,
+    "there is no topic of this name; GET /topics lists those there are",
+);
+
+/// `GET /topics/NAME`: the last event.
+pub fn last(name: &Name, context: &Context<'_>, out: &mut Writer<'_>) -> Result<Reply, Refusal> {
+    let slot = context.hub.find(name).ok_or(NO_TOPIC)?;
+    let event = context.hub.last(slot).ok_or(NO_TOPIC)?;
+    out.put(event.text).map_err(too_small)?;
+    Ok(Reply::fresh(JSON))
+}
+
+/// `GET /topics`: every topic with its last event, unit, label, limits, age in seconds.
+pub fn list(context: &Context<'_>, out: &mut Writer<'_>) -> Reply {
+    let listing = Listing {
+        item: list_item,
+        next: 0,
+    };
+    Reply {
+        rest: listing.write(context, out),
+        ..Reply::fresh(JSON)
+    }
+}
+
+/// Item 0 opens, each slot follows in order of creation, the last one closes: numbers that stay the
+/// same while topics come and go between two parts of a long answer.
+fn list_item(context: &Context<'_>, item: u32, out: &mut Writer<'_>) -> Result<Option<()>, Full> {
+    let hub = &*context.hub;
+    let slots = hub.topics.capacity() as u32;
+    if item == 0 {
+        put_id(hub, hub.head(), out)?;
+        return out.put(br#","topics":["#).map(Some);
+    }
+    if item == slots + 1 {
+        return out.put(b"]}").map(Some);
+    }
+    if item > slots {
+        return Ok(None);
+    }
+    let Some(topic) = listed(hub, item - 1) else {
+        return Ok(Some(()));
+    };
+    let slot = (item - 1) as u16;
+    let Some(event) = hub.last(slot) else {
+        return Ok(Some(()));
+    };
+    let first = !(0..item - 1).any(|slot| listed(hub, slot).is_some());
+    out.put_all(&[
+        if first { b"" } else { b"," },
+        br#"{"event":"#,
+        event.text,
+        br#","unit":"#,
+    ])?;
+    json::string(&topic.unit, out)?;
+    out.put(br#","label":"#)?;
+    json::string(
+        if topic.label.is_empty() {
+            &topic.name
+        } else {
+            &topic.label
+        },
+        out,
+    )?;
+    out.put(br#","limits":{},"age":"#)?;
+    put_seconds(context.now.ms.saturating_sub(topic.updated_ms), out)?;
+    out.put(br#","writable":false}"#).map(Some)
+}
+
+fn listed(hub: &Hub, slot: u32) -> Option<&Topic> {
+    hub.topics
+        .used(slot as u16)
+        .filter(|topic| topic.last > 0 && topic.state != State::Gone)
+}
+
+fn put_id(hub: &Hub, seq: Seq, out: &mut Writer<'_>) -> Result<(), Full> {
+    out.put_all(&[br#"{"id":""#, hub.log_name().as_bytes(), b"-"])?;
+    out.put_u64(seq)?;
+    out.put(b"\"")
+}
+
+fn put_seconds(ms: u64, out: &mut Writer<'_>) -> Result<(), Full> {
+    out.put_u64(ms / 1000)?;
+    let tenths = ms % 1000 / 100;
+    if tenths > 0 {
+        out.put_all(&[b".", &[b'0' + tenths as u8]])
+    } else {
+        Ok(())
+    }
+}
+
+fn refused(refused: Refused, index: Option<usize>) -> Refusal {
+    match (refused, index) {
+        (Refused::TopicsFull, None) => Refusal::new(
+            507,
+            "the table of topics is full; DELETE one, or raise topics in [limits]",
+        ),
+        (Refused::TopicsFull, Some(index)) => Refusal::new(
+            507,
+            "item {}: the table of topics is full; DELETE one, or raise topics in [limits]",
+        )
+        .with([index as u64, 0, 0]),
+        (Refused::TooLong(bytes), None) => Refusal::new(
+            413,
+            "the event would take {} bytes encoded, at most {} are taken",
+        )
+        .with([bytes as u64, EVENT_BYTES_MAX as u64, 0]),
+        (Refused::TooLong(bytes), Some(index)) => Refusal::new(
+            413,
+            "item {}: the event would take {} bytes encoded, at most {} are taken",
+        )
+        .with([index as u64, bytes as u64, EVENT_BYTES_MAX as u64]),
+    }
+}
+
+fn bad_json(error: json::Error) -> Refusal {
+    let at = [error.at as u64, 0, 0];
+    match error.fault {
+        Fault::Depth => Refusal::new(400, "the JSON is nested too deeply at byte {}").with(at),
+        _ => Refusal::new(
+            400,
+            "the body is not JSON: byte {} does not fit; send text/plain for a bare string",
+        )
+        .with(at),
+    }
+}
+
+/// The canonical JSON text of a published body, in `scratch`.
+fn canonical<'s>(body: &[u8], kind: BodyKind, scratch: &'s mut [u8]) -> Result<&'s [u8], Refusal> {
+    let mut out = Writer::new(scratch);
+    match json::canonical(body, &mut out) {
+        Ok(()) => {}
+        Err(json::Error {
+            fault: Fault::Full, ..
+        }) => {
+            return Err(refused(
+                Refused::TooLong(json::canonical_len(body).unwrap_or(body.len())),
+                None,
+            ));
+        }
+        Err(error) if kind == BodyKind::Json => return Err(bad_json(error)),
+        Err(_) => {
+            let text = core::str::from_utf8(body).map_err(|e| {
+                Refusal::new(400, "the body is not UTF-8 at byte {}").with([
+                    e.valid_up_to() as u64,
+                    0,
+                    0,
+                ])
+            })?;
+            if json::string(text, &mut out).is_err() {
+                return Err(refused(Refused::TooLong(json::string_len(text)), None));
+            }
+        }
+    }
+    let bytes = out.len();
+    Ok(&scratch[..bytes])
+}
+
+/// `POST` or `PUT /topics/NAME`: `{"id":..,"subscribers":n}`.
+pub fn publish(
+    name: &Name,
+    kind: BodyKind,
+    body: &[u8],
+    context: &mut Context<'_>,
+    scratch: &mut [u8],
+    out: &mut Writer<'_>,
+) -> Result<Reply, Refusal> {
+    let value = canonical(body, kind, scratch)?;
+    let seq = context
+        .hub
+        .publish(name, value, State::Ok, context.now)
+        .map_err(|error| refused(error, None))?;
+    let slot = context
+        .hub
+        .topics
+        .find(name)
+        .expect("a published topic is there");
+    put_id(context.hub, seq, out).map_err(too_small)?;
+    out.put(br#","subscribers":"#).map_err(too_small)?;
+    out.put_u64(u64::from(context.hub.audiences.subscribers(slot)))
+        .map_err(too_small)?;
+    out.put(b"}").map_err(too_small)?;
+    Ok(Reply::fresh(JSON))
+}
+
+/// One `{"topic":..,"value":..}` of a list, with the value's JSON text as it came.
+fn item<'a>(
+    element: &'a [u8],
+    index: usize,
+    name: &mut [u8; TOPIC_BYTES_MAX + 1],
+) -> Result<(Name, &'a [u8]), Refusal> {
+    let at = [index as u64, 0, 0];
+    let members = json::members(element).ok_or(
+        Refusal::new(
+            400,
+            "item {} is not an object; each is {\"topic\":NAME,\"value\":VALUE}",
+        )
+        .with(at),
+    )?;
+    let (mut topic, mut value) = (None, None);
+    for (key, text) in members {
+        match key {
+            b"\"topic\"" => topic = Some(text),
+            b"\"value\"" => value = Some(text),
+            _ => {
+                return Err(
+                    Refusal::new(400, "item {} has a key that is neither topic nor value").with(at),
+                );
+            }
+        }
+    }
+    let missing = Refusal::new(400, "item {} lacks its topic or its value").with(at);
+    let (topic, value) = (topic.ok_or(missing)?, value.ok_or(missing)?);
+    let bad = Refusal::new(
+        400,
+        "item {}: its topic is no name: 1 to 8 segments of A-Z a-z 0-9 _ - (1 to 32 each) joined by /, at most 96 bytes",
+    );
+    let topic = json::unescape(topic, name)
+        .and_then(name::topic)
+        .ok_or(bad.with(at))?;
+    Ok((Name::try_from(topic).expect("a valid name fits"), value))
+}
+
+/// `POST /topics`: all checked first, then consecutive sequences; `{"id":LAST,"count":n}`.
+pub fn publish_many(
+    body: &[u8],
+    context: &mut Context<'_>,
+    scratch: &mut [u8],
+    out: &mut Writer<'_>,
+) -> Result<Reply, Refusal> {
+    json::validate(body).map_err(bad_json)?;
+    let list = || {
+        json::elements(body).ok_or(Refusal::new(
+            400,
+            "the body is not a list: POST /topics takes [{\"topic\":NAME,\"value\":VALUE},..]",
+        ))
+    };
+    let count = list()?.count();
+    if count == 0 {
+        return Err(Refusal::new(
+            400,
+            "the list is empty: 1 to 256 events are taken",
+        ));
+    }
+    if count > PUBLISH_EVENTS_MAX {
+        let numbers = [
+            PUBLISH_EVENTS_MAX as u64,
+            count as u64,
+            PUBLISH_EVENTS_MAX as u64,
+        ];
+        return Err(Refusal::new(
+            413,
+            "item {} is one too many: {} events in one list, at most {} are taken",
+        )
+        .with(numbers));
+    }
+    let mut unescaped = [0; TOPIC_BYTES_MAX + 1];
+    let mut new_topics = 0;
+    for (index, element) in list()?.enumerate() {
+        let (name, value) = item(element, index, &mut unescaped)?;
+        let value =
+            canonical(value, BodyKind::Json, scratch).map_err(|error| at_index(error, index))?;
+        context
+            .hub
+            .check(&name, value, State::Ok, context.now, new_topics)
+            .map_err(|error| refused(error, Some(index)))?;
+        new_topics += usize::from(is_new(context.hub, &name, list()?.take(index)));
+    }
+    let mut last = 0;
+    for (index, element) in list()?.enumerate() {
+        let (name, value) = item(element, index, &mut unescaped)?;
+        let value = canonical(value, BodyKind::Json, scratch)?;
+        last = context
+            .hub
+            .publish(&name, value, State::Ok, context.now)
+            .map_err(|error| refused(error, Some(index)))?;
+    }
+    put_id(context.hub, last, out).map_err(too_small)?;
+    out.put(br#","count":"#).map_err(too_small)?;
+    out.put_u64(count as u64).map_err(too_small)?;
+    out.put(b"}").map_err(too_small)?;
+    Ok(Reply::fresh(JSON))
+}
+
+/// Whether a name creates a topic, and none of the items before it did already.
+fn is_new<'a>(hub: &Hub, name: &Name, before: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut unescaped = [0; TOPIC_BYTES_MAX + 1];
+    hub.topics.find(name).is_none()
+        && !before
+            .enumerate()
+            .any(|(i, e)| item(e, i, &mut unescaped).is_ok_and(|(n, _)| n == *name))
+}
+
+fn at_index(error: Refusal, index: usize) -> Refusal {
+    match error.status {
+        413 => Refusal::new(
+            413,
+            "item {}: the event would take {} bytes encoded, at most {} are taken",
+        )
+        .with([index as u64, error.numbers[0], EVENT_BYTES_MAX as u64]),
+        _ => {
+            Refusal::new(error.status, "item {}: its value does not fit").with([index as u64, 0, 0])
+        }
+    }
+}
+
+/// `DELETE /topics/NAME`: a last event with state `gone`; `{"id":..}`.
+pub fn forget(
+    name: &Name,
+    context: &mut Context<'_>,
+    out: &mut Writer<'_>,
+) -> Result<Reply, Refusal> {
+    let seq = context
+        .hub
+        .restate(name, State::Gone, context.now)
+        .ok_or(NO_TOPIC)?;
+    put_id(context.hub, seq, out).map_err(too_small)?;
+    out.put(b"}").map_err(too_small)?;
+    Ok(Reply::fresh(JSON))
+}

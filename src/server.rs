@@ -1,0 +1,447 @@
+//! The server: sockets, the one epoll loop, the one timer, and how it all ends.
+//!
+//! One thread of ours runs this loop, the hub and, between turns, the tasks of sources and signals.
+//! A turn: wait; let peers read and write; let the tasks publish; what is due by time; then every
+//! event of the turn goes out, one send for each viewer. It decides nothing about HTTP or events.
+
+mod sockets;
+mod tasks;
+
+use core::cell::RefCell;
+use core::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use async_signal::{Signal, Signals};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, Event, EventFlags};
+use rustix::fd::OwnedFd;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use smol::LocalExecutor;
+use smol::stream::StreamExt;
+
+use crate::access::Policy;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::hub::Now;
+use crate::hub::event::{State, Time};
+use crate::peers::{Peers, Settings};
+use crate::source;
+use sockets::{Accepted, Sockets, TOKEN};
+use tasks::{Bell, Tasks};
+
+const TIMER: u64 = 1 << 32;
+const BELL: u64 = 2 << 32;
+/// Events taken from the kernel at once.
+const EVENTS: usize = 512;
+/// Peers accepted in one turn: sending comes between.
+const ACCEPTS_PER_TURN: usize = 64;
+/// Descriptors that are not peers: listeners, epoll, timer, files of sources.
+const DESCRIPTORS_SPARE: u64 = 64;
+/// Draining ends by then, whoever is still there.
+const DRAIN_MS: u64 = 3_000;
+/// How soon accepting is tried again when there was no descriptor.
+const ACCEPT_RETRY_MS: u64 = 100;
+const CLOCK_RECHECK_MS: u64 = 60_000;
+/// While the clock is not known, it is looked for more often.
+const CLOCK_UNKNOWN_MS: u64 = 5_000;
+
+/// What a task hands to the loop.
+#[derive(Debug)]
+enum Message {
+    Reading {
+        topic: String,
+        value: String,
+        state: State,
+    },
+    Described {
+        topic: String,
+        label: String,
+        unit: String,
+    },
+    Signal,
+}
+
+/// Where tasks leave messages; the loop takes them between turns.
+#[derive(Debug, Default)]
+struct Inbox(RefCell<VecDeque<Message>>);
+
+impl source::Sink for Inbox {
+    fn publish(&self, topic: &str, value: &str, state: State) {
+        let (topic, value) = (topic.to_owned(), value.to_owned());
+        self.0.borrow_mut().push_back(Message::Reading {
+            topic,
+            value,
+            state,
+        });
+    }
+
+    fn describe(&self, topic: &str, label: &str, unit: &str) {
+        let (topic, label, unit) = (topic.to_owned(), label.to_owned(), unit.to_owned());
+        self.0
+            .borrow_mut()
+            .push_back(Message::Described { topic, label, unit });
+    }
+}
+
+/// A server that listens, before its loop runs.
+#[derive(Debug)]
+pub struct Server {
+    peers: Peers<Sockets>,
+    listeners: Vec<OwnedFd>,
+    clock: Clock,
+    timer: OwnedFd,
+    armed_ms: u64,
+    labels: HashMap<String, (String, String)>,
+    /// Somebody may be waiting at a listener.
+    accepting: bool,
+    accept_after_ms: u64,
+    recheck_ms: u64,
+    drain_until_ms: Option<u64>,
+}
+
+/// The lower-case names of this machine, from the kernel.
+pub fn machine_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .to_lowercase()
+}
+
+/// Random bits, from the keys std draws for its hash maps.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// Raises the soft limit of descriptors to the hard one; how many there may be.
+fn descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let _ = setrlimit(Resource::Nofile, raised);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// What is fixed at start, from the configuration and the descriptor limit.
+pub fn settings(config: &Config) -> Settings {
+    let name = machine_name();
+    let mut names = config.server.hosts.clone();
+    names.extend([format!("{name}.local"), name.clone()]);
+    let pages = u64::from(config.limits.pages);
+    let room = descriptors().saturating_sub(DESCRIPTORS_SPARE + pages);
+    Settings {
+        viewers: u64::from(config.limits.viewers).min(room.max(1)) as u32,
+        pages: config.limits.pages as u16,
+        ring_bytes: config.limits.ring_bytes,
+        topics: config.limits.topics as usize,
+        heartbeat_ms: config.server.heartbeat_ms,
+        board: config.server.name.clone().unwrap_or(name),
+        policy: Policy {
+            names,
+            origins: config.server.origins.clone(),
+            behind_proxy: !config.server.trusted_proxies.is_empty(),
+        },
+        seed: random(),
+    }
+}
+
+impl Server {
+    /// Listens at every address.
+    ///
+    /// # Errors
+    /// The address that cannot be listened at, and why.
+    pub fn bind(
+        listen: &[SocketAddr],
+        settings: Settings,
+        sys_root: &std::path::Path,
+    ) -> Result<Server, (SocketAddr, io::Error)> {
+        let slots = settings.viewers as usize + usize::from(settings.pages);
+        let nowhere = listen
+            .first()
+            .copied()
+            .unwrap_or(SocketAddr::from(([0; 4], 0)));
+        let general = |error: io::Error| (nowhere, error);
+        let sockets = Sockets::new(slots).map_err(general)?;
+        let timer = timerfd_create(
+            TimerfdClockId::Boottime,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )
+        .map_err(|errno| general(errno.into()))?;
+        sockets
+            .watch(&timer, TIMER, EventFlags::IN)
+            .map_err(general)?;
+        let mut listeners = Vec::new();
+        for address in listen {
+            let listener = sockets::listen(*address).map_err(|error| (*address, error))?;
+            let token = listeners.len() as u64;
+            let flags = EventFlags::IN | EventFlags::ET;
+            sockets
+                .watch(&listener, token, flags)
+                .map_err(|error| (*address, error))?;
+            listeners.push(listener);
+        }
+        let clock = Clock::new(sys_root);
+        let now = now(&clock);
+        Ok(Server {
+            peers: Peers::new(settings, sockets, now),
+            listeners,
+            clock,
+            timer,
+            armed_ms: u64::MAX,
+            labels: HashMap::new(),
+            accepting: true,
+            accept_after_ms: 0,
+            recheck_ms: now.ms + CLOCK_UNKNOWN_MS,
+            drain_until_ms: None,
+        })
+    }
+
+    /// The addresses that are listened at, ports chosen by the kernel included.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let address = |fd: &OwnedFd| SocketAddr::try_from(rustix::net::getsockname(fd).ok()?).ok();
+        self.listeners.iter().filter_map(address).collect()
+    }
+
+    /// Runs until a signal asks for the end and everybody was told.
+    ///
+    /// # Errors
+    /// Only of epoll itself, and of the signals' registration.
+    pub fn run(mut self, config: &Config, sys_root: PathBuf) -> io::Result<()> {
+        let executor = LocalExecutor::new();
+        let inbox = Rc::new(Inbox::default());
+        let mut signals = Signals::new([Signal::Term, Signal::Int])?;
+        let told = inbox.clone();
+        let watch_signals = async move {
+            while signals.next().await.is_some() {
+                told.0.borrow_mut().push_back(Message::Signal);
+            }
+        };
+        executor.spawn(watch_signals).detach();
+        source::start(&executor, &config.sources, &sys_root, inbox.clone());
+        let bell = Bell::new()?;
+        self.peers.outlet.watch(bell.fd(), BELL, EventFlags::IN)?;
+        let mut tasks = Tasks::new(&executor, bell);
+        tasks.poll();
+        let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
+        loop {
+            self.wait(&mut events)?;
+            let mut rung = false;
+            for event in events.drain(..) {
+                rung |= self.dispatch(event);
+            }
+            self.accept();
+            self.peers.run_queue();
+            if rung {
+                tasks.poll();
+            }
+            self.take(&inbox);
+            self.pass_time();
+            self.peers.flush();
+            if self
+                .drain_until_ms
+                .is_some_and(|until_ms| self.peers.now().ms >= until_ms)
+                || (self.drain_until_ms.is_some() && self.peers.is_empty())
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the next events, or not at all while somebody can go on.
+    fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        let eager = self.peers.is_eager() || (self.accepting && self.accept_after_ms == 0);
+        if !eager {
+            self.arm();
+        }
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let timeout = eager.then_some(&zero);
+        match epoll::wait(self.peers.outlet.epoll(), spare_capacity(events), timeout) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        self.peers.set_now(now(&self.clock));
+        Ok(())
+    }
+
+    /// Sets the one timer to the next deadline, if that has changed.
+    fn arm(&mut self) {
+        let mut wake_ms = self.peers.wake_ms().min(self.recheck_ms);
+        if self.accepting {
+            wake_ms = wake_ms.min(self.accept_after_ms);
+        }
+        if let Some(until_ms) = self.drain_until_ms {
+            wake_ms = wake_ms.min(until_ms);
+        }
+        // A timer that is set earlier only wakes us for nothing once: leave it.
+        if wake_ms >= self.armed_ms {
+            return;
+        }
+        let it_value = Timespec {
+            tv_sec: (wake_ms / 1000) as i64,
+            tv_nsec: ((wake_ms % 1000) * 1_000_000) as _,
+        };
+        let never = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let spec = Itimerspec {
+            it_interval: never,
+            it_value,
+        };
+        if timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &spec).is_ok() {
+            self.armed_ms = wake_ms;
+        }
+    }
+
+    /// Hands one event to whom it concerns; whether it was the bell of the tasks.
+    fn dispatch(&mut self, event: Event) -> bool {
+        let data = event.data.u64();
+        match data {
+            _ if data == TOKEN | TIMER => {
+                let _ = rustix::io::read(&self.timer, &mut [0; 8]);
+                self.armed_ms = u64::MAX;
+            }
+            _ if data == TOKEN | BELL => return true,
+            _ if data & TOKEN != 0 => self.accepting = true,
+            _ => self.peer_event(data, event.flags),
+        }
+        false
+    }
+
+    fn peer_event(&mut self, data: u64, flags: EventFlags) {
+        let Some(slot) = self.peers.outlet.slot(data) else {
+            return;
+        };
+        if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+            return self.peers.close(slot);
+        }
+        if flags.contains(EventFlags::OUT) {
+            self.peers.writable(slot);
+        }
+        // Each of these may end the peer.
+        if self.peers.outlet.slot(data).is_none() {
+            return;
+        }
+        if flags.contains(EventFlags::RDHUP) {
+            self.peers.half_closed(slot);
+        } else if flags.contains(EventFlags::IN) {
+            self.peers.readable(slot);
+        }
+    }
+
+    fn accept(&mut self) {
+        let now_ms = self.peers.now().ms;
+        if !self.accepting || now_ms < self.accept_after_ms {
+            return;
+        }
+        self.accept_after_ms = 0;
+        let mut left = ACCEPTS_PER_TURN;
+        for index in 0..self.listeners.len() {
+            while left > 0 {
+                left -= 1;
+                match sockets::accept(&self.listeners[index]) {
+                    Accepted::Peer(socket) => self.take_in(socket),
+                    Accepted::Nobody => break,
+                    Accepted::NotNow => {
+                        self.accept_after_ms = now_ms + ACCEPT_RETRY_MS;
+                        return;
+                    }
+                }
+            }
+        }
+        self.accepting = left == 0;
+    }
+
+    fn take_in(&mut self, socket: OwnedFd) {
+        let Some(slot) = self.peers.accept() else {
+            return sockets::turn_away(socket);
+        };
+        if self.peers.outlet.insert(slot, socket).is_err() {
+            self.peers.close(slot);
+        }
+    }
+
+    /// Takes what the tasks left.
+    fn take(&mut self, inbox: &Inbox) {
+        while let Some(message) = inbox.0.borrow_mut().pop_front() {
+            match message {
+                Message::Reading {
+                    topic,
+                    value,
+                    state,
+                } => self.publish(&topic, &value, state),
+                Message::Described { topic, label, unit } => {
+                    self.describe(&topic, &label, &unit);
+                    self.labels.insert(topic, (label, unit));
+                }
+                Message::Signal if self.drain_until_ms.is_some() => std::process::exit(0),
+                Message::Signal => {
+                    self.drain_until_ms = Some(self.peers.now().ms + DRAIN_MS);
+                    self.peers.drain();
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, topic: &str, value: &str, state: State) {
+        let now = self.peers.now();
+        let is_new = self.peers.hub.find(topic).is_none();
+        if self
+            .peers
+            .hub
+            .publish(topic, value.as_bytes(), state, now)
+            .is_ok()
+            && is_new
+            && let Some((label, unit)) = self.labels.get(topic).cloned()
+        {
+            self.describe(topic, &label, &unit);
+        }
+    }
+
+    fn describe(&mut self, topic: &str, label: &str, unit: &str) {
+        if let Some(slot) = self.peers.hub.topics.find(topic) {
+            let entry = self.peers.hub.topics.topic_mut(slot);
+            // What is longer than a label can be is left out rather than cut in half.
+            entry.label = heapless::String::try_from(label).unwrap_or_default();
+            entry.unit = heapless::String::try_from(unit).unwrap_or_default();
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let now_ms = self.peers.now().ms;
+        if now_ms >= self.recheck_ms {
+            self.clock.recheck();
+            let known = matches!(self.peers.now().time, Time::Wall(_));
+            self.recheck_ms = now_ms
+                + if known {
+                    CLOCK_RECHECK_MS
+                } else {
+                    CLOCK_UNKNOWN_MS
+                };
+        }
+        self.peers.sweep();
+    }
+}
+
+fn now(clock: &Clock) -> Now {
+    let stamp = clock.stamp();
+    let time = stamp
+        .wall_ms
+        .map_or(Time::Uptime(stamp.uptime_ms), Time::Wall);
+    Now {
+        time,
+        ms: stamp.uptime_ms,
+    }
+}

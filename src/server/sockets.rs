@@ -1,0 +1,227 @@
+//! Sockets and the one epoll instance they sit in (epoll(7), tcp(7)).
+//!
+//! Every peer is registered once, edge-triggered in both directions, and never again; closing its
+//! descriptor takes it out. A generation in the event's data tells a peer from the next one in its
+//! slot. This file decides nothing: it is the outlet of `peers`.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{
+    self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt,
+};
+
+use crate::access::Peer;
+use crate::peers::{Outlet, Received, Sent};
+
+/// Not std's 128: in a storm of reconnecting viewers SYNs would be dropped, for a second each.
+const BACKLOG: i32 = 4096;
+/// What the kernel holds for one viewer at most; it doubles this for its own book-keeping. Without
+/// it one stalled phone could take megabytes of a small board's memory.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+const KEEP_ALIVE_IDLE_S: u64 = 10;
+const KEEP_ALIVE_INTERVAL_S: u64 = 5;
+const KEEP_ALIVE_PROBES: u32 = 3;
+const USER_TIMEOUT_MS: u32 = 12_000;
+
+/// Event data from here on is not a peer's.
+pub(super) const TOKEN: u64 = 1 << 63;
+
+/// All sockets of peers, by slot.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    epoll: OwnedFd,
+    peers: Vec<Option<OwnedFd>>,
+    generations: Vec<u32>,
+}
+
+impl Sockets {
+    /// An epoll instance without peers.
+    pub(super) fn new(count: usize) -> io::Result<Sockets> {
+        Ok(Sockets {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            peers: Vec::with_capacity(count),
+            generations: Vec::with_capacity(count),
+        })
+    }
+
+    /// Watches a descriptor that is not a peer's.
+    pub(super) fn watch(&self, fd: impl AsFd, token: u64, flags: EventFlags) -> io::Result<()> {
+        Ok(epoll::add(
+            &self.epoll,
+            fd,
+            EventData::new_u64(TOKEN | token),
+            flags,
+        )?)
+    }
+
+    /// The epoll instance, to wait on.
+    pub(super) fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    /// Puts a peer's socket into its slot.
+    pub(super) fn insert(&mut self, slot: u32, socket: OwnedFd) -> io::Result<()> {
+        let index = slot as usize;
+        if index >= self.peers.len() {
+            self.peers.resize_with(index + 1, || None);
+            self.generations.resize(index + 1, 0);
+        }
+        let data = u64::from(self.generations[index]) << 32 | u64::from(slot);
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(&self.epoll, &socket, EventData::new_u64(data), flags)?;
+        self.peers[index] = Some(socket);
+        Ok(())
+    }
+
+    /// The slot an event speaks of, unless its peer is gone.
+    pub(super) fn slot(&self, data: u64) -> Option<u32> {
+        let (slot, generation) = (data as u32, (data >> 32) as u32);
+        let index = slot as usize;
+        let current = self.peers.get(index)?.is_some() && self.generations[index] == generation;
+        current.then_some(slot)
+    }
+
+    fn socket(&self, slot: u32) -> Option<&OwnedFd> {
+        self.peers.get(slot as usize)?.as_ref()
+    }
+}
+
+impl Outlet for Sockets {
+    #[inline]
+    fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent {
+        let Some(socket) = self.socket(slot) else {
+            return Sent::Gone;
+        };
+        match net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(sent) => Sent::Bytes(sent),
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Sent::Bytes(0),
+            Err(_) => Sent::Gone,
+        }
+    }
+
+    fn recv(&mut self, slot: u32, into: &mut [u8]) -> Received {
+        let Some(socket) = self.socket(slot) else {
+            return Received::Gone;
+        };
+        match net::recv(socket, into, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => Received::End,
+            Ok((_, bytes)) => Received::Bytes(bytes),
+            Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
+            Err(_) => Received::Gone,
+        }
+    }
+
+    fn shut(&mut self, slot: u32) {
+        if let Some(socket) = self.socket(slot) {
+            let _ = net::shutdown(socket, Shutdown::Write);
+        }
+    }
+
+    fn close(&mut self, slot: u32) {
+        let index = slot as usize;
+        self.generations[index] = self.generations[index].wrapping_add(1) & (u32::MAX >> 1);
+        self.peers[index] = None;
+    }
+
+    fn peer(&mut self, slot: u32) -> Peer {
+        let address = self
+            .socket(slot)
+            .and_then(|socket| net::getpeername(socket).ok().flatten())
+            .and_then(|address| SocketAddr::try_from(address).ok())
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+        Peer {
+            address,
+            secure: false,
+        }
+    }
+}
+
+/// A listening socket. Accepted ones inherit its options. `[::]` takes IPv4 too, and becomes
+/// `0.0.0.0` on a kernel without IPv6.
+pub(super) fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
+    match listen_at(address) {
+        Err(error)
+            if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+                && matches!(
+                    Errno::from_io_error(&error),
+                    Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
+                ) =>
+        {
+            listen_at(SocketAddr::new(
+                Ipv4Addr::UNSPECIFIED.into(),
+                address.port(),
+            ))
+        }
+        result => result,
+    }
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, core::time::Duration::from_secs(KEEP_ALIVE_IDLE_S))?;
+    sockopt::set_tcp_keepintvl(
+        &socket,
+        core::time::Duration::from_secs(KEEP_ALIVE_INTERVAL_S),
+    )?;
+    sockopt::set_tcp_keepcnt(&socket, KEEP_ALIVE_PROBES)?;
+    sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// What became of asking for a new peer.
+pub(super) enum Accepted {
+    /// Here it is.
+    Peer(OwnedFd),
+    /// Nobody is waiting.
+    Nobody,
+    /// Somebody is waiting, but there is no descriptor or memory for it now.
+    NotNow,
+}
+
+/// Takes one peer from a listener.
+pub(super) fn accept(listener: &OwnedFd) -> Accepted {
+    match net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok(socket) => Accepted::Peer(socket),
+        Err(Errno::AGAIN) => Accepted::Nobody,
+        Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Accepted::NotNow,
+        // It was gone before we came: ask again at once.
+        Err(_) => accept_again(listener),
+    }
+}
+
+fn accept_again(listener: &OwnedFd) -> Accepted {
+    match net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok(socket) => Accepted::Peer(socket),
+        Err(Errno::AGAIN) => Accepted::Nobody,
+        Err(_) => Accepted::NotNow,
+    }
+}
+
+/// Tells a peer that cannot be taken in why, and lets go of it.
+pub(super) fn turn_away(socket: OwnedFd) {
+    const FULL: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        Content-Length: 44\r\nRetry-After: 10\r\nConnection: close\r\n\r\n\
+        all connections are taken; try again later.\n";
+    let _ = net::send(&socket, FULL, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    let _ = net::shutdown(&socket, Shutdown::Write);
+}

@@ -1,0 +1,466 @@
+//! One running source: when it is read, and which of its readings are published (rules: `mod.rs`).
+//!
+//! Follows DESIGN.md 3 "Events" for states. A state machine that is handed the time: it never reads
+//! a clock and never waits. A slow read runs on a thread of `smol::unblock`, which wakes the loop.
+
+use super::{BACKOFF_MS_MAX, Batch, Fault, Filter, REPUBLISH_MS, Sink, Source};
+use crate::hub::event::State;
+use smol::Task;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Periods without a refresh after which a reading is stale.
+const STALE_PERIODS: u64 = 3;
+
+/// A source and what it gave last. It moves to a thread and back when the source is slow.
+pub(super) struct Reader {
+    source: Box<dyn Source>,
+    pub(super) batch: Batch,
+    has_given: bool,
+}
+
+impl Reader {
+    pub(super) fn new(source: Box<dyn Source>) -> Reader {
+        Reader {
+            source,
+            batch: Batch::default(),
+            has_given: false,
+        }
+    }
+
+    /// Fills the batch. A source that fails from the start still says which readings it owes.
+    pub(super) fn read(&mut self, now_ms: u64) -> Result<(), Fault> {
+        self.batch.clear();
+        let outcome = self.source.read(now_ms, &mut self.batch);
+        if outcome.is_err() {
+            self.batch.clear();
+        }
+        if outcome == Err(Fault::Failed) && !self.has_given {
+            for channel in self.source.channels() {
+                if !channel.topic.contains('+') {
+                    self.batch.fault(channel);
+                }
+            }
+        }
+        self.has_given |= outcome.is_ok();
+        outcome
+    }
+}
+
+/// Whether a slow read has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Finished,
+    Unchanged,
+}
+
+type Outcome = (Box<Reader>, Result<(), Fault>);
+
+enum Stage {
+    /// Waits for its time.
+    Idle(Box<Reader>),
+    /// Is read on a thread.
+    Reading(Task<Outcome>),
+    /// Was read on a thread; not yet published.
+    Read(Outcome),
+    /// Has vanished; the slot is to be dropped.
+    Gone,
+}
+
+/// A reading that was published and is not gone.
+#[derive(Debug)]
+struct Reading {
+    topic: String,
+    value: String,
+    state: State,
+    published_ms: u64,
+    is_in_batch: bool,
+}
+
+impl Reading {
+    fn publish(&mut self, state: State, now_ms: u64, sink: &dyn Sink) {
+        self.state = state;
+        self.published_ms = now_ms;
+        sink.publish(&self.topic, &self.value, state);
+    }
+}
+
+pub(super) struct Slot {
+    key: String,
+    period_ms: u64,
+    due_ms: u64,
+    refreshed_ms: u64,
+    failures: u32,
+    stage: Stage,
+    readings: Vec<Reading>,
+}
+
+impl Slot {
+    /// A slot that is due at once.
+    pub(super) fn new(source: Box<dyn Source>, now_ms: u64) -> Slot {
+        Slot {
+            key: source.key().to_owned(),
+            period_ms: source.period_ms(),
+            due_ms: now_ms,
+            refreshed_ms: now_ms,
+            failures: 0,
+            stage: Stage::Idle(Box::new(Reader::new(source))),
+            readings: Vec::new(),
+        }
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        !matches!(self.stage, Stage::Gone)
+    }
+
+    /// Reads or starts to read when it is time, publishes, and answers when to call again.
+    pub(super) fn turn(&mut self, now_ms: u64, filter: &Filter, sink: &dyn Sink) -> u64 {
+        self.stage = match mem::replace(&mut self.stage, Stage::Gone) {
+            Stage::Idle(mut reader) if now_ms >= self.due_ms => {
+                if reader.source.is_slow() {
+                    Stage::Reading(smol::unblock(move || {
+                        let outcome = reader.read(now_ms);
+                        (reader, outcome)
+                    }))
+                } else {
+                    let outcome = reader.read(now_ms);
+                    self.finish((reader, outcome), now_ms, filter, sink)
+                }
+            }
+            Stage::Read(outcome) => self.finish(outcome, now_ms, filter, sink),
+            stage => stage,
+        };
+        match self.stage {
+            Stage::Idle(_) => self.due_ms,
+            Stage::Reading(_) => self.watch(now_ms, sink),
+            Stage::Read(_) | Stage::Gone => now_ms,
+        }
+    }
+
+    pub(super) fn poll_slow(&mut self, context: &mut Context<'_>) -> Progress {
+        let Stage::Reading(task) = &mut self.stage else {
+            return Progress::Unchanged;
+        };
+        match Pin::new(task).poll(context) {
+            Poll::Ready(outcome) => {
+                self.stage = Stage::Read(outcome);
+                Progress::Finished
+            }
+            Poll::Pending => Progress::Unchanged,
+        }
+    }
+
+    /// Publishes what a read gave and decides when to read again.
+    fn finish(
+        &mut self,
+        (reader, result): Outcome,
+        now_ms: u64,
+        filter: &Filter,
+        sink: &dyn Sink,
+    ) -> Stage {
+        self.refreshed_ms = now_ms;
+        let has_failed = self.merge(&reader.batch, now_ms, filter, sink) || result.is_err();
+        match result {
+            Ok(()) => self.settle_missing(State::Gone, now_ms, sink),
+            Err(Fault::Failed) => self.settle_missing(State::Error, now_ms, sink),
+            Err(Fault::Vanished) => {
+                self.settle_missing(State::Gone, now_ms, sink);
+                return Stage::Gone;
+            }
+        }
+        self.failures = if has_failed {
+            self.failures.saturating_add(1)
+        } else {
+            0
+        };
+        self.due_ms = if has_failed {
+            now_ms + backoff_ms(self.period_ms, self.failures)
+        } else {
+            next_due_ms(self.period_ms, now_ms)
+        };
+        Stage::Idle(reader)
+    }
+
+    /// Publishes what `batch` has to say. Answers whether it holds errors only.
+    fn merge(&mut self, batch: &Batch, now_ms: u64, filter: &Filter, sink: &dyn Sink) -> bool {
+        let mut errors = 0;
+        for entry in batch.entries() {
+            errors += usize::from(entry.state == State::Error);
+            let found = self
+                .readings
+                .iter_mut()
+                .find(|reading| reading.topic == entry.topic);
+            if let Some(reading) = found {
+                reading.is_in_batch = true;
+                let is_changed = reading.state != entry.state || reading.value != entry.value;
+                // Half a period early rather than late: the next chance is a whole period away.
+                let age_ms = now_ms + self.period_ms / 2 - reading.published_ms;
+                if is_changed || (entry.state == State::Ok && age_ms >= REPUBLISH_MS) {
+                    entry.value.clone_into(&mut reading.value);
+                    reading.publish(entry.state, now_ms, sink);
+                }
+            } else if filter.allows(&entry.topic) {
+                sink.describe(&entry.topic, &entry.label, &entry.unit);
+                let mut reading = Reading {
+                    topic: entry.topic.clone(),
+                    value: entry.value.clone(),
+                    state: entry.state,
+                    published_ms: now_ms,
+                    is_in_batch: true,
+                };
+                reading.publish(entry.state, now_ms, sink);
+                self.readings.push(reading);
+            }
+        }
+        errors > 0 && errors == batch.entries().len()
+    }
+
+    /// Publishes readings that were not in the batch as `state`, and forgets those that are gone.
+    fn settle_missing(&mut self, state: State, now_ms: u64, sink: &dyn Sink) {
+        self.readings.retain_mut(|reading| {
+            if mem::take(&mut reading.is_in_batch) {
+                return true;
+            }
+            if state == State::Error {
+                "null".clone_into(&mut reading.value);
+            }
+            if reading.state != state {
+                reading.publish(state, now_ms, sink);
+            }
+            state != State::Gone
+        });
+    }
+
+    /// While a read hangs: publishes good readings as stale when it is time, else answers when.
+    fn watch(&mut self, now_ms: u64, sink: &dyn Sink) -> u64 {
+        let stale_ms = self.refreshed_ms + STALE_PERIODS * self.period_ms;
+        let mut good = self
+            .readings
+            .iter_mut()
+            .filter(|reading| reading.state == State::Ok);
+        if now_ms >= stale_ms {
+            good.for_each(|reading| reading.publish(State::Stale, now_ms, sink));
+            return u64::MAX;
+        }
+        if good.next().is_some() {
+            stale_ms
+        } else {
+            u64::MAX
+        }
+    }
+}
+
+/// The next multiple of the period that is at least half a period away: sources of one period are
+/// due together, and two reads are never too close for a difference to mean something.
+fn next_due_ms(period_ms: u64, now_ms: u64) -> u64 {
+    ((now_ms + period_ms / 2) / period_ms + 1) * period_ms
+}
+
+/// How long to wait after so many failures in a row: twice the period, then doubling, at most
+/// `BACKOFF_MS_MAX` or the period.
+fn backoff_ms(period_ms: u64, failures: u32) -> u64 {
+    let doubled = period_ms.saturating_mul(1 << failures.min(32));
+    doubled.min(BACKOFF_MS_MAX).max(period_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Log, TOLD, Told, filter};
+    use super::super::{Channel, REPUBLISH_MS};
+    use super::*;
+    use std::sync::mpsc;
+    use std::task::Waker;
+    use std::thread;
+    use std::time::Duration;
+
+    const NOTHING: [&str; 0] = [];
+
+    fn give(value: f64) -> impl FnMut(&mut Batch) -> Result<(), Fault> + Send + 'static {
+        move |batch| {
+            batch.number(&TOLD[0], value, 1);
+            Ok(())
+        }
+    }
+
+    struct Bench {
+        slot: Slot,
+        log: Log,
+        filter: Filter,
+    }
+
+    impl Bench {
+        fn new(told: &Told) -> Bench {
+            let slot = Slot::new(Box::new(told.clone()), 0);
+            Bench {
+                slot,
+                log: Log::default(),
+                filter: filter(&[], &["b/secret"]),
+            }
+        }
+
+        /// What a turn published.
+        fn turn(&mut self, now_ms: u64) -> Vec<String> {
+            self.slot.turn(now_ms, &self.filter, &self.log);
+            self.log.take()
+        }
+
+        fn wake_ms(&mut self, now_ms: u64) -> u64 {
+            self.slot.turn(now_ms, &self.filter, &self.log)
+        }
+    }
+
+    #[test]
+    fn a_change_is_published_and_the_rest_at_times() {
+        let told = Told::new(give(1.0));
+        let mut bench = Bench::new(&told);
+        assert_eq!(bench.turn(0), ["a = An a [V]", "a 1 Ok"]);
+        for now_ms in (1000..REPUBLISH_MS).step_by(1000) {
+            assert_eq!(bench.turn(now_ms), NOTHING, "at {now_ms}");
+        }
+        assert_eq!(bench.turn(REPUBLISH_MS), ["a 1 Ok"]);
+        told.tell(give(1.04));
+        assert_eq!(
+            bench.turn(REPUBLISH_MS + 1000),
+            NOTHING,
+            "the text is what counts"
+        );
+        told.tell(give(1.1));
+        assert_eq!(bench.turn(REPUBLISH_MS + 1500), NOTHING, "not yet due");
+        assert_eq!(bench.turn(REPUBLISH_MS + 2000), ["a 1.1 Ok"]);
+    }
+
+    #[test]
+    fn an_error_is_said_once_and_backs_off() {
+        let told = Told::new(give(1.0));
+        let mut bench = Bench::new(&told);
+        bench.turn(0);
+        told.tell(|_| Err(Fault::Failed));
+        assert_eq!(bench.turn(1000), ["a null Error"]);
+        let mut now_ms = 1000;
+        for wait_ms in [2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+            assert_eq!(bench.turn(now_ms + wait_ms - 1), NOTHING);
+            assert_eq!(bench.wake_ms(now_ms), now_ms + wait_ms);
+            now_ms += wait_ms;
+            assert_eq!(bench.turn(now_ms), NOTHING);
+        }
+        told.tell(give(1.0));
+        assert_eq!(bench.turn(now_ms + 60_000), ["a 1 Ok"]);
+        assert_eq!(bench.wake_ms(now_ms + 60_000), now_ms + 61_000);
+    }
+
+    #[test]
+    fn a_source_of_errors_only_backs_off_and_a_mixed_one_does_not() {
+        let told = Told::new(give(f64::NAN));
+        let mut bench = Bench::new(&told);
+        assert_eq!(bench.turn(0), ["a = An a [V]", "a null Error"]);
+        assert_eq!(bench.wake_ms(0), 2000);
+        told.tell(|batch| {
+            batch.number(&TOLD[0], f64::INFINITY, 1);
+            batch.number(&Channel::fixed("b/1", "B 1", "A"), 0.5, 1);
+            batch.number(&Channel::fixed("b/secret", "B 2", "A"), 0.5, 1);
+            Ok(())
+        });
+        assert_eq!(bench.turn(2000), ["b/1 = B 1 [A]", "b/1 0.5 Ok"]);
+        assert_eq!(bench.wake_ms(2000), 3000);
+    }
+
+    #[test]
+    fn a_source_that_fails_from_the_start_says_what_it_owes() {
+        let told = Told::new(|_| Err(Fault::Failed));
+        let mut bench = Bench::new(&told);
+        assert_eq!(bench.turn(0), ["a = An a [V]", "a null Error"]);
+        assert_eq!(bench.turn(2000), NOTHING);
+        told.tell(give(2.0));
+        assert_eq!(bench.turn(6000), ["a 2 Ok"]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_gone_and_comes_back() {
+        let told = Told::new(give(1.0));
+        let mut bench = Bench::new(&told);
+        bench.turn(0);
+        told.tell(|_| Ok(()));
+        assert_eq!(bench.turn(1000), ["a 1 Gone"]);
+        assert_eq!(bench.turn(2000), NOTHING);
+        assert!(bench.slot.is_there());
+        told.tell(give(1.0));
+        assert_eq!(bench.turn(3000), ["a = An a [V]", "a 1 Ok"]);
+        told.tell(|_| Err(Fault::Vanished));
+        assert_eq!(bench.turn(4000), ["a 1 Gone"]);
+        assert!(!bench.slot.is_there());
+    }
+
+    #[test]
+    fn a_read_that_hangs_makes_stale_once_and_delays_nobody() {
+        let mut told = Told::new(give(1.0));
+        told.is_slow = true;
+        let mut slow = Bench::new(&told);
+        let settle = |slow: &mut Bench| {
+            let mut context = Context::from_waker(Waker::noop());
+            while slow.slot.poll_slow(&mut context) == Progress::Unchanged {
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        assert_eq!(slow.turn(0), NOTHING);
+        settle(&mut slow);
+        assert_eq!(slow.turn(10), ["a = An a [V]", "a 1 Ok"]);
+
+        let (release, held) = mpsc::channel();
+        told.tell(move |batch| {
+            held.recv().expect("the test releases the read");
+            give(3.0)(batch)
+        });
+        assert_eq!(slow.wake_ms(1000), 3010, "the watchdog's time");
+        assert_eq!(slow.turn(3009), NOTHING);
+        assert_eq!(slow.turn(3010), ["a 1 Stale"]);
+        assert_eq!(slow.wake_ms(3010), u64::MAX);
+        assert_eq!(slow.turn(60_000), NOTHING);
+        release.send(()).unwrap();
+        settle(&mut slow);
+        assert_eq!(slow.turn(60_010), ["a 3 Ok"]);
+        assert_eq!(slow.wake_ms(60_010), 61_000);
+    }
+
+    #[test]
+    fn an_error_does_not_become_stale() {
+        let mut told = Told::new(give(f64::NAN));
+        let mut bench = Bench::new(&told);
+        bench.turn(0);
+        let (_release, held) = mpsc::channel::<()>();
+        told.is_slow = true;
+        let mut stuck = Reader::new(Box::new(told));
+        bench.slot.stage = Stage::Reading(smol::unblock(move || {
+            let outcome = held.recv().map_err(|_| Fault::Failed);
+            stuck.batch.clear();
+            (Box::new(stuck), outcome)
+        }));
+        assert_eq!(bench.wake_ms(1000), u64::MAX);
+        assert_eq!(bench.turn(100_000), NOTHING);
+    }
+
+    #[test]
+    fn ticks_are_on_one_grid_and_never_too_close() {
+        for (now_ms, want) in [
+            (0, 1000),
+            (499, 1000),
+            (500, 2000),
+            (1000, 2000),
+            (1003, 2000),
+            (1600, 3000),
+        ] {
+            assert_eq!(next_due_ms(1000, now_ms), want, "{now_ms}");
+        }
+        assert_eq!(
+            backoff_ms(90_000, 1),
+            90_000,
+            "never sooner than without an error"
+        );
+        assert_eq!(backoff_ms(1, u32::MAX), BACKOFF_MS_MAX);
+    }
+}

@@ -1,0 +1,314 @@
+//! What a subscriber asks for, read from a request's query and fields (DESIGN.md 3, "Connecting and
+//! resuming"). The same parameters on every transport. It never looks at the hub.
+
+use super::{Dress, Framing, Shape, TRANSPORTS};
+use crate::hub::audience::{Patterns, Wish};
+use crate::hub::event::Seq;
+use crate::limits::PATTERNS_BYTES_MAX;
+use crate::name;
+use crate::wire::Refusal;
+use crate::wire::request::Head;
+use crate::wire::text::{Query, accepts_exactly, decimal, percent_decode};
+
+/// Where a subscriber wants to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Since {
+    /// It has nothing yet.
+    #[default]
+    Nothing,
+    /// After this id.
+    Id {
+        /// The life of the log.
+        log: heapless::String<10>,
+        /// The position in it.
+        seq: Seq,
+    },
+    /// After something that is no id: a fresh start, and it is told so.
+    Malformed,
+}
+
+impl Since {
+    /// `LOG-SEQ`; an empty text is nothing.
+    pub fn parse(text: &[u8]) -> Since {
+        if text.is_empty() {
+            return Since::Nothing;
+        }
+        let id = || {
+            let at = text.iter().position(|b| *b == b'-')?;
+            let log = core::str::from_utf8(&text[..at]).ok()?;
+            Some(Since::Id {
+                log: log.try_into().ok()?,
+                seq: decimal(&text[at + 1..])?,
+            })
+        };
+        id().unwrap_or(Since::Malformed)
+    }
+}
+
+/// A subscriber's request, whole.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// Framing, interval and patterns: its audience.
+    pub wish: Wish,
+    /// Where it goes on.
+    pub since: Since,
+    /// Whether a fresh subscriber wants the last events first.
+    pub snapshot: bool,
+    /// How long a poll is held.
+    pub timeout_ms: u64,
+    /// Bytes of white space to begin with.
+    pub padding: usize,
+}
+
+/// The longest a poll is held.
+const TIMEOUT_MAX_S: f64 = 60.0;
+const TIMEOUT_DEFAULT_MS: u64 = 25_000;
+/// More padding than any engine ever held back.
+const PADDING_MAX: f64 = 8192.0;
+
+/// The transport that `Accept` chooses at `/events`: the one wanted most, else long-polling.
+pub fn negotiate(head: &Head<'_>) -> u8 {
+    let accept = head.field("accept").unwrap_or_default();
+    let wanted = |i: usize| accepts_exactly(accept, TRANSPORTS[i].accept).unwrap_or(0);
+    let fallback = TRANSPORTS.len() - 1;
+    let best = (0..TRANSPORTS.len())
+        .rev()
+        .max_by_key(|&i| wanted(i))
+        .unwrap_or(fallback);
+    (if wanted(best) == 0 { fallback } else { best }) as u8
+}
+
+fn number(value: &[u8], name: Refusal, min: f64, max: f64) -> Result<f64, Refusal> {
+    let text = core::str::from_utf8(value).ok();
+    let number = text
+        .and_then(|text| text.parse::<f64>().ok())
+        .filter(|n| !n.is_nan());
+    number.map(|n| n.clamp(min, max)).ok_or(name)
+}
+
+fn add_patterns(list: &str, index: &mut u64, patterns: &mut Patterns) -> Result<(), Refusal> {
+    for text in list.split(',').filter(|text| !text.is_empty()) {
+        *index += 1;
+        let pattern = name::pattern(text).ok_or(
+            Refusal::new(400, "topics: pattern {} is not valid: a pattern is 1 to 8 segments of A-Z a-z 0-9 _ - joined by /, where a segment may be + and the last may be #")
+                .with([*index, 0, 0]),
+        )?;
+        patterns.add(pattern).map_err(|_| {
+            Refusal::new(414, "topics: the patterns take more than {} bytes; use + or # for several topics at once")
+                .with([PATTERNS_BYTES_MAX as u64, 0, 0])
+        })?;
+    }
+    Ok(())
+}
+
+impl Subscription {
+    /// Reads a request for the transport with this number.
+    pub fn parse(transport: u8, head: &Head<'_>) -> Result<Subscription, Refusal> {
+        let mut subscription = Subscription {
+            wish: Wish {
+                framing: 0,
+                interval_ms: 0,
+                patterns: Patterns::default(),
+            },
+            since: Since::Nothing,
+            snapshot: true,
+            timeout_ms: TIMEOUT_DEFAULT_MS,
+            padding: 0,
+        };
+        let mut framing = Framing {
+            transport,
+            version: head.version,
+            dress: Dress::Event,
+            last: !head.wants_keep_alive(),
+        };
+        let mut patterns_seen = 0;
+        for (key, value) in Query::new(head.query) {
+            let mut decoded = [0; 2 * PATTERNS_BYTES_MAX];
+            let Some(value) = percent_decode(value, false, &mut decoded) else {
+                if is_since(key) {
+                    subscription.since = Since::Malformed;
+                } else if is_known(key) {
+                    return Err(Refusal::new(400, "the query has a parameter that is not percent-encoded UTF-8 of at most {} bytes").with([2 * PATTERNS_BYTES_MAX as u64, 0, 0]));
+                }
+                continue;
+            };
+            subscription.apply(key, value, &mut framing, &mut patterns_seen)?;
+        }
+        if let Some(id) = head.field("last-event-id").filter(|id| !id.is_empty()) {
+            subscription.since = Since::parse(id);
+        }
+        // A stream's connection always ends with it: no reason to be another audience.
+        framing.last |= framing.row().shape == Shape::Stream;
+        subscription.wish.framing = framing.code();
+        Ok(subscription)
+    }
+
+    fn apply(
+        &mut self,
+        key: &[u8],
+        value: &str,
+        framing: &mut Framing,
+        patterns_seen: &mut u64,
+    ) -> Result<(), Refusal> {
+        match key {
+            b"topics" => add_patterns(value, patterns_seen, &mut self.wish.patterns)?,
+            key if is_since(key) && !value.is_empty() => {
+                self.since = Since::parse(value.as_bytes());
+            }
+            b"snapshot" => {
+                self.snapshot = match value {
+                    "0" => false,
+                    "1" => true,
+                    _ => return Err(Refusal::new(400, "snapshot is 0 or 1")),
+                }
+            }
+            b"interval" => {
+                let bad = Refusal::new(400, "interval is a number of seconds from 0.1 to 3600");
+                let seconds = number(value.as_bytes(), bad, 0.1, 3600.0)?;
+                self.wish.interval_ms = (seconds * 1000.0) as u32;
+            }
+            b"timeout" => {
+                let bad = Refusal::new(400, "timeout is a number of seconds from 0 to 60");
+                let seconds = number(value.as_bytes(), bad, 0.0, TIMEOUT_MAX_S)?;
+                self.timeout_ms = (seconds * 1000.0) as u64;
+            }
+            b"padding" => {
+                let bad = Refusal::new(400, "padding is a number of bytes from 0 to 8192");
+                self.padding = number(value.as_bytes(), bad, 0.0, PADDING_MAX)? as usize;
+            }
+            b"format" => match value {
+                "raw" => framing.dress = Dress::Raw,
+                _ => {
+                    return Err(Refusal::new(
+                        400,
+                        "format is raw, or absent for whole events",
+                    ));
+                }
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn is_since(key: &[u8]) -> bool {
+    matches!(key, b"since" | b"last_event_id" | b"lastEventId")
+}
+
+fn is_known(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"topics" | b"snapshot" | b"interval" | b"timeout" | b"padding" | b"format"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(target: &str, field: &str) -> Result<Subscription, Refusal> {
+        let text = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n");
+        let head = Head::parse(text.as_bytes()).unwrap();
+        Subscription::parse(negotiate(&head), &head)
+    }
+
+    #[test]
+    fn negotiation() {
+        for (accept, want) in [
+            ("", "longpoll"),
+            ("Accept: */*\r\n", "longpoll"),
+            ("Accept: text/event-stream\r\n", "sse"),
+            ("Accept: application/x-ndjson, */*\r\n", "stream"),
+            (
+                "Accept: text/event-stream;q=0.5, application/x-ndjson\r\n",
+                "stream",
+            ),
+            ("Accept: text/event-stream;q=0\r\n", "longpoll"),
+            ("Accept: application/json\r\n", "longpoll"),
+        ] {
+            let subscription = parse("/events", accept).unwrap();
+            assert_eq!(
+                Framing::of(subscription.wish.framing).row().name,
+                want,
+                "{accept}"
+            );
+        }
+    }
+
+    #[test]
+    fn parameters_clamp_and_unknown_ones_are_ignored() {
+        let s = parse(
+            "/events?interval=0&timeout=999&padding=1e9&snapshot=0&nonsense=%zz&since=&topics=a,b/%23&topics=/c",
+            "",
+        )
+        .unwrap();
+        assert_eq!(
+            (s.wish.interval_ms, s.timeout_ms, s.padding),
+            (100, 60_000, 8192)
+        );
+        assert!(!s.snapshot && s.since == Since::Nothing);
+        assert!(s.wish.patterns.wants("a") && s.wish.patterns.wants("b/x"));
+        assert!(s.wish.patterns.wants("c") && !s.wish.patterns.wants("d"));
+    }
+
+    #[test]
+    fn the_field_wins_over_the_query() {
+        let s = parse("/events?since=a-1", "Last-Event-ID: b-2\r\n").unwrap();
+        assert_eq!(
+            s.since,
+            Since::Id {
+                log: "b".try_into().unwrap(),
+                seq: 2
+            }
+        );
+        let s = parse("/events?lastEventId=a-1", "Last-Event-ID:\r\n").unwrap();
+        assert_eq!(
+            s.since,
+            Since::Id {
+                log: "a".try_into().unwrap(),
+                seq: 1
+            }
+        );
+        for bad in [
+            "x",
+            "-",
+            "a-",
+            "a-1x",
+            "a--1",
+            "elevenchars-1",
+            "%ff",
+            "a-99999999999999999999999",
+        ] {
+            let s = parse(&format!("/events?since={bad}"), "").unwrap();
+            assert_eq!(s.since, Since::Malformed, "{bad}");
+        }
+    }
+
+    #[test]
+    fn bad_ones_are_named() {
+        for bad in [
+            "topics=a//b",
+            "topics=ok,a%20b",
+            "snapshot=2",
+            "interval=x",
+            "timeout=",
+            "format=x",
+            "topics=%ff",
+        ] {
+            assert_eq!(
+                parse(&format!("/events?{bad}"), "").unwrap_err().status,
+                400,
+                "{bad}"
+            );
+        }
+        let long = (0..40)
+            .map(|i| format!("{i:02}{}", "x".repeat(28)))
+            .collect::<Vec<_>>();
+        assert_eq!(
+            parse(&format!("/events?topics={}", long.join(",")), "")
+                .unwrap_err()
+                .status,
+            414
+        );
+    }
+}

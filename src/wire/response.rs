@@ -1,0 +1,186 @@
+//! Response heads (RFC 9110 sections 6, 8 and 15; RFC 9112 sections 4 and 6).
+//!
+//! One function writes every head, so that framing, caching and the safe defaults are decided in
+//! one place. It never writes a body.
+
+use super::Refusal;
+use super::request::Version;
+use super::text::http_date;
+use crate::buffer::{Full, Writer};
+
+/// How the end of a body is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// `Content-Length`.
+    Bytes(usize),
+    /// `Transfer-Encoding: chunked`; to HTTP/1.0 the body ends with the connection.
+    Open,
+    /// No body, and no field that speaks of one: 204, 304.
+    None,
+}
+
+/// What a head says besides its status.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The status code.
+    pub status: u16,
+    /// The version the request was made in.
+    pub version: Version,
+    /// Seconds since 1970 for `Date`; none while the clock is not known.
+    pub date: Option<u64>,
+    /// The body's media type; empty for no field.
+    pub content_type: &'a str,
+    /// How the body ends.
+    pub length: Length,
+    /// Whether the connection goes on after this answer.
+    pub keep_alive: bool,
+    /// More fields, each with its CRLF.
+    pub fields: &'a [&'a str],
+}
+
+/// The reason phrase of each status we send.
+pub const fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        _ => "Unknown",
+    }
+}
+
+/// Fields of everything that must never be cached: streams, values, errors.
+pub const NO_STORE: &str = "Cache-Control: no-cache, no-store, must-revalidate\r\n";
+/// As `NO_STORE`, for streams: proxies must not hold them back.
+pub const STREAMING: &str = "Cache-Control: no-cache, no-store, must-revalidate\r\nPragma: no-cache\r\nExpires: 0\r\nX-Accel-Buffering: no\r\n";
+
+/// Writes a head with its empty line.
+pub fn write_head(head: &Head<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
+    out.put(b"HTTP/1.1 ")?;
+    out.put_u64(u64::from(head.status))?;
+    out.put_all(&[b" ", reason_phrase(head.status).as_bytes(), b"\r\n"])?;
+    if let Some(date) = head.date {
+        out.put_all(&[b"Date: ", &http_date(date), b"\r\n"])?;
+    }
+    if !head.content_type.is_empty() {
+        out.put_all(&[b"Content-Type: ", head.content_type.as_bytes(), b"\r\n"])?;
+    }
+    let mut keep_alive = head.keep_alive;
+    match (head.length, head.version) {
+        (Length::Bytes(bytes), _) => {
+            out.put(b"Content-Length: ")?;
+            out.put_u64(bytes as u64)?;
+            out.put(b"\r\n")?;
+        }
+        (Length::Open, Version::Http11) => out.put(b"Transfer-Encoding: chunked\r\n")?,
+        (Length::Open, Version::Http10) => keep_alive = false,
+        (Length::None, _) => {}
+    }
+    out.put(b"X-Content-Type-Options: nosniff\r\n")?;
+    for field in head.fields {
+        out.put(field.as_bytes())?;
+    }
+    if !keep_alive {
+        out.put(b"Connection: close\r\n")?;
+    }
+    out.put(b"\r\n")
+}
+
+/// Writes what `write` writes as one chunk (RFC 9112 section 7.1), all or nothing. An empty one
+/// leaves no trace, for it would end the body.
+pub fn write_chunk<'a>(
+    out: &mut Writer<'a>,
+    write: impl FnOnce(&mut Writer<'a>) -> Result<(), Full>,
+) -> Result<(), Full> {
+    const SIZE: &[u8] = b"0000\r\n";
+    out.whole(|out| {
+        let start = out.len();
+        out.put(SIZE)?;
+        write(out)?;
+        let bytes = out.len() - start - SIZE.len();
+        if bytes == 0 {
+            out.truncate(start);
+            return Ok(());
+        }
+        assert!(bytes <= 0xffff, "a chunk fits the output buffer");
+        let mut digits = [0; 4];
+        let mut size = Writer::new(&mut digits);
+        size.put_hex(bytes as u64)?;
+        let unused = 4 - size.len();
+        out.set(start + unused, size.written());
+        out.remove(start, unused);
+        out.put(b"\r\n")
+    })
+}
+
+/// The chunk that ends a body.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Writes a refusal's one line of reason.
+pub fn write_reason(refusal: &Refusal, out: &mut Writer<'_>) -> Result<(), Full> {
+    let mut numbers = refusal.numbers.iter();
+    for (i, part) in refusal.reason.split("{}").enumerate() {
+        if i > 0 {
+            out.put_u64(*numbers.next().unwrap_or(&0))?;
+        }
+        out.put(part.as_bytes())?;
+    }
+    out.put(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_and_reasons() {
+        let mut bytes = [0; 512];
+        let mut out = Writer::new(&mut bytes);
+        let head = Head {
+            status: 200,
+            version: Version::Http10,
+            date: Some(0),
+            content_type: "text/plain",
+            length: Length::Open,
+            keep_alive: true,
+            fields: &[NO_STORE],
+        };
+        write_head(&head, &mut out).unwrap();
+        assert_eq!(
+            core::str::from_utf8(out.written()).unwrap(),
+            "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Type: text/plain\r\n\
+             X-Content-Type-Options: nosniff\r\nCache-Control: no-cache, no-store, must-revalidate\r\n\
+             Connection: close\r\n\r\n"
+        );
+        let mut out = Writer::new(&mut bytes);
+        write_chunk(&mut out, |_| Ok(())).unwrap();
+        write_chunk(&mut out, |out| out.put(b"abc")).unwrap();
+        write_chunk(&mut out, |out| out.put(&[b'x'; 16])).unwrap();
+        assert_eq!(
+            write_chunk(&mut out, |out| out.put(&[b'x'; 500])),
+            Err(Full)
+        );
+        assert_eq!(out.written(), b"3\r\nabc\r\n10\r\nxxxxxxxxxxxxxxxx\r\n");
+        let mut out = Writer::new(&mut bytes);
+        let refusal = Refusal::new(413, "{} bytes, at most {} are taken").with([9, 8, 0]);
+        write_reason(&refusal, &mut out).unwrap();
+        assert_eq!(out.written(), b"9 bytes, at most 8 are taken\n");
+    }
+}
