@@ -121,11 +121,10 @@ impl Hub {
         self.log.event(seq)
     }
 
-    /// The last event of a topic that has one.
+    /// The last event of the topic in this slot, if there is one.
     pub fn last(&self, slot: u16) -> Option<Event<'_>> {
-        self.log
-            .event(self.topics.topic(slot).last)
-            .or_else(|| self.topics.retained(slot))
+        let last = self.topics.used(slot)?.last;
+        self.log.event(last).or_else(|| self.topics.retained(slot))
     }
 
     /// The slot of a topic that exists and was not forgotten.
