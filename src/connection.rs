@@ -32,6 +32,10 @@ impl Asked {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxing a plan would allocate for each request"
+)]
 enum State {
     /// Reading a head.
     Head,
@@ -60,6 +64,10 @@ pub struct Connection {
 
 /// What the input amounts to.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxing a plan would allocate for each request"
+)]
 pub enum Turn {
     /// More input is wanted.
     More,

@@ -31,8 +31,9 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const FIELDS_MAX: usize = 64;
 /// Bytes of a decoded request body. Above: 413.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Bytes a peer's request may take at once: its head, then its body behind it.
-pub const INPUT_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX;
+/// Bytes a peer's request may take at once: its head, its body behind it, and some of what frames
+/// the body behind that.
+pub const INPUT_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX + 4096;
 /// Bytes rendered before they are handed to a socket: an answer, a run of events, a spill.
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 

@@ -39,13 +39,13 @@ fn run(command: Command) -> io::Result<u8> {
         Command::Doctor(_) | Command::Token { .. } => {
             writeln!(
                 err,
-                "encke: this command is not part of version {} yet",
+                "encke: this command is not part of {} yet",
                 cli::VERSION
             )?;
             Ok(1)
         }
         Command::Help => write!(out, "{}", cli::HELP).map(|()| 0),
-        Command::Version => writeln!(out, "encke {}", cli::VERSION).map(|()| 0),
+        Command::Version => writeln!(out, "{}", cli::VERSION).map(|()| 0),
     }
 }
 
@@ -110,7 +110,8 @@ fn serve(args: &Args) -> io::Result<u8> {
             .collect(),
         is_terminal: io::stdout().is_terminal(),
     };
-    banner::banner(&mut io::stdout(), &facts)?;
+    // Nobody has to read it.
+    let _ = banner::banner(&mut io::stdout(), &facts);
     server.run(&config, args.sys_root.clone()).map(|()| 0)
 }
 

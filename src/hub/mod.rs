@@ -40,6 +40,15 @@ pub struct Now {
     pub ms: u64,
 }
 
+/// What is published before an event of the same list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ahead {
+    /// Events: each makes the sequence, and perhaps its text, longer.
+    pub events: u64,
+    /// Those of them that create a topic.
+    pub new_topics: usize,
+}
+
 /// Why an event was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -145,21 +154,26 @@ impl Hub {
         }
     }
 
-    /// Whether this event may be published after `new_topics` others that create a topic each.
+    /// Whether this event may be published, after what is `ahead` of it in its list.
     pub fn check(
         &self,
         topic: &str,
         value: &[u8],
         state: State,
         now: Now,
-        new_topics: usize,
+        ahead: Ahead,
     ) -> Result<(), Refused> {
-        let bytes = self.draft(topic, value, state, now).len();
+        let seq = self.head() + 1 + ahead.events;
+        let bytes = Draft {
+            seq,
+            ..self.draft(topic, value, state, now)
+        }
+        .len();
         // A forgotten topic's event grows by its state; it was short enough when it was published.
         if bytes > EVENT_BYTES_MAX && !matches!(state, State::Gone | State::Stale) {
             return Err(Refused::TooLong(bytes));
         }
-        if self.topics.find(topic).is_none() && self.topics.room() <= new_topics {
+        if self.topics.find(topic).is_none() && self.topics.room() <= ahead.new_topics {
             return Err(Refused::TopicsFull);
         }
         Ok(())
@@ -173,7 +187,7 @@ impl Hub {
         state: State,
         now: Now,
     ) -> Result<Seq, Refused> {
-        self.check(topic, value, state, now, 0)?;
+        self.check(topic, value, state, now, Ahead::default())?;
         let bytes = self.draft(topic, value, state, now).len();
         while let Some(oldest) = self.log.must_evict(bytes) {
             self.evict(oldest);

@@ -68,9 +68,31 @@ impl<O: Outlet> Peers<O> {
         }
         self.exchanges[usize::from(exchange)].rest = Rest::Nothing;
         self.inputs.give_back(exchange);
-        if let Some(slot) = self.starved.pop_front() {
+        let slot = self.starved.head;
+        if slot != NOBODY {
+            self.set_phase(
+                slot,
+                Phase::Idle {
+                    since_ms: self.now.ms,
+                },
+            );
             self.enqueue(slot);
         }
+    }
+
+    pub(super) fn set_deadline(&mut self, exchange: u16, wait_ms: u64) {
+        let deadline_ms = self.now.ms + wait_ms;
+        self.exchanges[usize::from(exchange)].deadline_ms = deadline_ms;
+        self.wake_by(deadline_ms);
+    }
+
+    /// Whether a peer has begun a request whose head is not whole.
+    pub(super) fn is_headless(&self, slot: u32) -> bool {
+        let Phase::Busy { exchange } = self.slots[slot].phase else {
+            return false;
+        };
+        let entry = &self.exchanges[usize::from(exchange)];
+        !entry.answered && !entry.connection.is_in_body()
     }
 
     /// An idle peer has input: it gets a buffer, or waits for one unread.
@@ -80,7 +102,15 @@ impl<O: Outlet> Peers<O> {
                 self.set_phase(slot, Phase::Busy { exchange });
                 self.read(slot);
             }
-            None => self.starved.push_back(slot),
+            None => {
+                self.set_phase(
+                    slot,
+                    Phase::Starved {
+                        since_ms: self.now.ms,
+                    },
+                );
+                self.wake_by(self.now.ms + sweep::IDLE_MS);
+            }
         }
     }
 
@@ -92,7 +122,7 @@ impl<O: Outlet> Peers<O> {
                 answered,
                 ..
             } = &mut self.exchanges[usize::from(exchange)];
-            if *answered || self.slots[slot].spill != NO_BUFFER {
+            if *answered || self.slots[slot].spill != NO_BUFFER || self.slots[slot].is(QUEUED) {
                 return;
             }
             let spare = connection.spare(self.inputs.bytes(exchange));
@@ -151,7 +181,7 @@ impl<O: Outlet> Peers<O> {
         let entry = &mut self.exchanges[usize::from(exchange)];
         if entry.connection.is_in_body() {
             if !core::mem::replace(&mut entry.body_begun, true) {
-                entry.deadline_ms = self.now.ms + sweep::BODY_MS;
+                self.set_deadline(exchange, sweep::BODY_MS);
             }
         } else if !entry.connection.has_input() && !self.slots[slot].is(READABLE) {
             self.set_phase(
@@ -166,7 +196,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// If the answer is out, the next request's turn comes, or the connection closes.
-    fn finish(&mut self, slot: u32) {
+    pub(super) fn finish(&mut self, slot: u32) {
         let Phase::Busy { exchange } = self.slots[slot].phase else {
             return;
         };
@@ -183,8 +213,8 @@ impl<O: Outlet> Peers<O> {
         }
         entry.answered = false;
         entry.body_begun = false;
-        entry.deadline_ms = self.now.ms + sweep::HEAD_MS;
         entry.connection.done(self.inputs.bytes(exchange));
+        self.set_deadline(exchange, sweep::HEAD_MS);
     }
 
     /// The socket took what there was: render what is left, then the next request.
@@ -297,6 +327,7 @@ impl<O: Outlet> Peers<O> {
             return;
         };
         let date = self.date();
+        self.set_deadline(exchange, sweep::STALL_MS);
         let entry = &mut self.exchanges[usize::from(exchange)];
         if self.draining
             || length == Length::Open && entry.connection.asked.version == Version::Http10
@@ -305,7 +336,6 @@ impl<O: Outlet> Peers<O> {
         }
         let asked = entry.connection.asked;
         entry.answered = true;
-        entry.deadline_ms = self.now.ms + sweep::STALL_MS;
         if !asked.is_head {
             entry.rest = rest;
         }
@@ -323,8 +353,10 @@ impl<O: Outlet> Peers<O> {
             fields,
         };
         write_head(&parts, &mut head).expect("a head fits its room");
-        let body_bytes = if asked.is_head { 0 } else { body_bytes };
-        let body_end = self.frame_body(&mut head, length, asked.version, body_bytes, is_last);
+        let body_end = match asked.is_head {
+            true => RESPONSE_HEAD_BYTES_MAX,
+            false => self.frame_body(&mut head, length, asked.version, body_bytes, is_last),
+        };
         let from = RESPONSE_HEAD_BYTES_MAX - head.len();
         self.scratch[from..RESPONSE_HEAD_BYTES_MAX].copy_from_slice(head.written());
         if self.deliver(slot, from, body_end) && !is_last && self.slots[slot].spill == NO_BUFFER {
@@ -362,9 +394,9 @@ impl<O: Outlet> Peers<O> {
         };
         let entry = &mut self.exchanges[usize::from(exchange)];
         let version = entry.connection.asked.version;
-        entry.deadline_ms = self.now.ms + sweep::STALL_MS;
         entry.rest = rest;
         let is_last = matches!(entry.rest, Rest::Nothing);
+        self.set_deadline(exchange, sweep::STALL_MS);
         let mut bytes = [0; 16];
         let mut head = Writer::new(&mut bytes);
         let end = self.frame_body(&mut head, Length::Open, version, body_bytes, is_last);

@@ -142,7 +142,7 @@ impl<O: Outlet> Peers<O> {
             let next = self.slots[slot].next;
             match self.outlet.send(slot, &self.scratch[..self.run.bytes]) {
                 Sent::Bytes(sent) if sent == self.run.bytes => served += 1,
-                Sent::Bytes(sent) => self.fall_behind(slot, index, sent),
+                Sent::Bytes(sent) => self.fall_behind(slot, index, sent, 0),
                 Sent::Gone => self.close(slot),
             }
             slot = next;
@@ -150,11 +150,9 @@ impl<O: Outlet> Peers<O> {
         self.counters.deliveries += served * self.run.frames.len() as u64;
     }
 
-    /// A member's socket took only `sent` bytes of the run.
-    fn fall_behind(&mut self, slot: u32, audience: u32, sent: usize) {
-        let (cursor, offset) = self.position_in_run(sent, 0);
-        self.slots[slot].mark(BLOCKED, true);
-        let mut place = Place::Replay { offset };
+    /// A viewer's socket took only `sent` bytes of the run, which begins at `run_from`.
+    fn fall_behind(&mut self, slot: u32, audience: u32, sent: usize, run_from: usize) {
+        let (mut cursor, mut offset) = self.position_in_run(sent, run_from);
         // The rest of a half-sent frame is kept if a buffer is free; else it is rendered again,
         // if its event is still in the ring by then.
         if offset > 0
@@ -170,13 +168,10 @@ impl<O: Outlet> Peers<O> {
             self.spills.bytes(spill)[..rest.len()].copy_from_slice(rest);
             self.spilled[usize::from(spill)] = (0, rest.len() as u32);
             self.slots[slot].spill = spill;
-            place = Place::Replay { offset: 0 };
+            (cursor, offset) = (cursor + 1, 0);
         }
-        let cursor = if self.slots[slot].spill == NO_BUFFER {
-            cursor
-        } else {
-            cursor + 1
-        };
+        self.slots[slot].mark(BLOCKED, true);
+        let place = Place::Replay { offset };
         self.set_phase(
             slot,
             Phase::Viewer {

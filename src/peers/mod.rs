@@ -21,8 +21,7 @@ use std::collections::VecDeque;
 use exchange::Exchange;
 use fanout::Run;
 use slots::{
-    BLOCKED, HALF_CLOSED, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, SHUT, SILENT, Slot,
-    Slots,
+    BLOCKED, HALF_CLOSED, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, SILENT, Slot, Slots,
 };
 
 use crate::access::{Peer, Policy};
@@ -94,6 +93,17 @@ pub struct Settings {
 const SPILLS: u16 = 256;
 const SPILL_BYTES: usize = RESPONSE_HEAD_BYTES_MAX + OUTPUT_BYTES_MAX + 16;
 
+/// How many of the fixed places are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Peers.
+    pub slots: u32,
+    /// Buffers for requests.
+    pub exchanges: usize,
+    /// Buffers for what sockets did not take.
+    pub spills: usize,
+}
+
 /// All peers and the hub they are served from.
 #[derive(Debug)]
 pub struct Peers<O> {
@@ -119,8 +129,8 @@ pub struct Peers<O> {
     closing: List,
     /// Peers that can go on without the socket saying so.
     queue: VecDeque<u32>,
-    /// Peers with input that wait for a buffer.
-    starved: VecDeque<u32>,
+    starved: List,
+    ending: List,
     now: Now,
     /// Everything up to here was handed to its audiences.
     flushed: Seq,
@@ -156,7 +166,8 @@ impl<O: Outlet> Peers<O> {
             busy: List::EMPTY,
             closing: List::EMPTY,
             queue: VecDeque::with_capacity(slots),
-            starved: VecDeque::with_capacity(slots),
+            starved: List::EMPTY,
+            ending: List::EMPTY,
             now,
             flushed: 0,
             flushed_bytes: 0,
@@ -165,6 +176,15 @@ impl<O: Outlet> Peers<O> {
             draining: false,
             random: settings.seed | 1,
             settings,
+        }
+    }
+
+    /// How many of the fixed places are taken.
+    pub fn in_use(&self) -> InUse {
+        InUse {
+            slots: self.counters.peers,
+            exchanges: self.inputs.lent(),
+            spills: self.spills.lent(),
         }
     }
 
@@ -234,15 +254,26 @@ impl<O: Outlet> Peers<O> {
         Some(slot)
     }
 
+    /// Closes the longest idle peer, else the one that has waited longest for a buffer, else the
+    /// one that has been sending its head for longest. Never one that is being answered.
     fn evict(&mut self) -> Option<()> {
-        let mut slot = self.idle.head;
-        while slot != NOBODY && self.slots[slot].spill != NO_BUFFER {
+        let slot = self
+            .first(self.idle, |peers, slot| {
+                peers.slots[slot].spill == NO_BUFFER
+            })
+            .or_else(|| self.first(self.starved, |_, _| true))
+            .or_else(|| self.first(self.busy, Peers::is_headless))?;
+        self.counters.evicted += 1;
+        self.close(slot);
+        Some(())
+    }
+
+    fn first(&self, list: List, wanted: impl Fn(&Self, u32) -> bool) -> Option<u32> {
+        let mut slot = list.head;
+        while slot != NOBODY && !wanted(self, slot) {
             slot = self.slots[slot].next;
         }
-        (slot != NOBODY).then(|| {
-            self.counters.evicted += 1;
-            self.close(slot);
-        })
+        (slot != NOBODY).then_some(slot)
     }
 
     /// The socket of a peer has input, or its end.
@@ -251,7 +282,7 @@ impl<O: Outlet> Peers<O> {
         match self.slots[slot].phase {
             Phase::Idle { .. } if self.slots[slot].spill == NO_BUFFER => self.begin(slot),
             Phase::Busy { .. } => self.read(slot),
-            Phase::Closing { .. } => self.discard(slot),
+            Phase::Ending { .. } | Phase::Closing { .. } => self.discard(slot),
             _ => {}
         }
     }
@@ -306,7 +337,7 @@ impl<O: Outlet> Peers<O> {
             Phase::Busy { .. } => self.go_on(slot),
             Phase::Idle { .. } if self.slots[slot].is(READABLE) => self.begin(slot),
             Phase::Viewer { .. } => self.pump(slot, 0, false),
-            Phase::Closing { .. } => self.shut(slot),
+            Phase::Ending { .. } => self.shut(slot),
             _ => {}
         }
     }
@@ -368,6 +399,8 @@ impl<O: Outlet> Peers<O> {
             Phase::Free => return None,
             Phase::Idle { .. } => &mut self.idle,
             Phase::Busy { .. } => &mut self.busy,
+            Phase::Starved { .. } => &mut self.starved,
+            Phase::Ending { .. } => &mut self.ending,
             Phase::Closing { .. } => &mut self.closing,
             Phase::Viewer {
                 audience,
@@ -437,23 +470,17 @@ impl<O: Outlet> Peers<O> {
 
     /// The last answer is on its way: the connection closes behind it.
     fn close_gently(&mut self, slot: u32) {
-        if let Phase::Busy { exchange } = self.slots[slot].phase {
-            self.set_phase(
-                slot,
-                Phase::Closing {
-                    since_ms: self.now.ms,
-                },
-            );
+        let phase = self.slots[slot].phase;
+        self.set_phase(
+            slot,
+            Phase::Ending {
+                since_ms: self.now.ms,
+            },
+        );
+        if let Phase::Busy { exchange } = phase {
             self.release(exchange);
-        } else {
-            self.set_phase(
-                slot,
-                Phase::Closing {
-                    since_ms: self.now.ms,
-                },
-            );
         }
-        self.wake_by(self.now.ms + sweep::LINGER_MS);
+        self.wake_by(self.now.ms + sweep::STALL_MS);
         if self.slots[slot].spill == NO_BUFFER {
             self.shut(slot);
         }
@@ -462,10 +489,14 @@ impl<O: Outlet> Peers<O> {
     /// Nothing more is to be sent. Input is read and thrown away for a while: closing with input
     /// unread would reset the connection, and the peer might lose our last bytes.
     fn shut(&mut self, slot: u32) {
-        if !self.slots[slot].is(SHUT) {
-            self.slots[slot].mark(SHUT, true);
-            self.outlet.shut(slot);
-        }
+        self.set_phase(
+            slot,
+            Phase::Closing {
+                since_ms: self.now.ms,
+            },
+        );
+        self.wake_by(self.now.ms + sweep::LINGER_MS);
+        self.outlet.shut(slot);
         self.discard(slot);
     }
 
@@ -481,13 +512,13 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
+    /// A peer's socket took something: its time begins anew. Lists stay in order of time.
     fn progressed(&mut self, slot: u32) {
-        let now_ms = self.now.ms;
-        match &mut self.slots[slot].phase {
-            Phase::Busy { exchange } => {
-                self.exchanges[usize::from(*exchange)].deadline_ms = now_ms + sweep::STALL_MS;
-            }
-            Phase::Closing { since_ms } => *since_ms = now_ms,
+        let since_ms = self.now.ms;
+        match self.slots[slot].phase {
+            Phase::Busy { exchange } => self.set_deadline(exchange, sweep::STALL_MS),
+            Phase::Idle { .. } => self.set_phase(slot, Phase::Idle { since_ms }),
+            Phase::Ending { .. } => self.set_phase(slot, Phase::Ending { since_ms }),
             _ => {}
         }
     }
@@ -512,8 +543,8 @@ pub fn memory(settings: &Settings) -> [(&'static str, u64, u64); 6] {
     let audience = crate::hub::audience::Audiences::memory_bytes(1) as u64;
     let topic = crate::hub::topic::Topics::memory_bytes(1) as u64;
     let ring = crate::hub::log::Log::memory_bytes(settings.ring_bytes) as u64;
-    // Each slot may stand once on the queue and once among the starved.
-    let slot_bytes = (size_of::<Slot>() + 2 * size_of::<u32>()) as u64;
+    // Each slot may stand once on the queue.
+    let slot_bytes = (size_of::<Slot>() + size_of::<u32>()) as u64;
     let page = (INPUT_BYTES_MAX + size_of::<Exchange>()) as u64;
     [
         ("connections", slots, slots * slot_bytes),

@@ -30,6 +30,8 @@ pub(super) enum Phase {
     /// It was accepted and has not said anything, or its last answer is sent and nothing has come
     /// since. It has no buffer.
     Idle { since_ms: u64 },
+    /// It has something to say and waits, unread, for a buffer.
+    Starved { since_ms: u64 },
     /// It is asking or being answered.
     Busy { exchange: u16 },
     /// It is held and fed.
@@ -46,6 +48,8 @@ pub(super) enum Phase {
         exchange: u16,
     },
     /// Its last bytes are going out; then the connection closes.
+    Ending { since_ms: u64 },
+    /// It has everything; what it still sends is thrown away until it goes.
     Closing { since_ms: u64 },
 }
 
@@ -70,8 +74,6 @@ pub(super) const HALF_CLOSED: u8 = 4;
 pub(super) const QUEUED: u8 = 8;
 /// It has not completed a request yet.
 pub(super) const SILENT: u8 = 16;
-/// Our side was shut down.
-pub(super) const SHUT: u8 = 32;
 
 impl Slot {
     const FREE: Slot = Slot {
@@ -209,6 +211,11 @@ impl Pool {
                 self.fresh - 1
             })
         })
+    }
+
+    /// How many are lent.
+    pub(super) fn lent(&self) -> usize {
+        usize::from(self.fresh) - self.free.len()
     }
 
     pub(super) fn give_back(&mut self, buffer: u16) {

@@ -461,6 +461,9 @@ impl<O: Outlet> Peers<O> {
         self.set_phase(slot, phase);
         self.leave(audience);
         self.wake_by(self.now.ms + sweep::IDLE_MS);
+        if exchange != NO_BUFFER {
+            self.set_deadline(exchange, sweep::STALL_MS);
+        }
         if !self.deliver(slot, from, to) {
             return;
         }

@@ -29,6 +29,8 @@ impl<O: Outlet> Peers<O> {
         }
         self.wake_ms = u64::MAX;
         self.sweep_list(self.idle, IDLE_MS);
+        self.sweep_list(self.starved, IDLE_MS);
+        self.sweep_list(self.ending, STALL_MS);
         self.sweep_list(self.closing, LINGER_MS);
         self.sweep_busy();
         for index in 0..self.hub.audiences.end() {
@@ -42,7 +44,10 @@ impl<O: Outlet> Peers<O> {
         let mut slot = list.head;
         while slot != NOBODY {
             let next = self.slots[slot].next;
-            let (Phase::Idle { since_ms } | Phase::Closing { since_ms }) = self.slots[slot].phase
+            let (Phase::Idle { since_ms }
+            | Phase::Starved { since_ms }
+            | Phase::Ending { since_ms }
+            | Phase::Closing { since_ms }) = self.slots[slot].phase
             else {
                 return;
             };
@@ -82,7 +87,7 @@ impl<O: Outlet> Peers<O> {
                 .asked
                 .keep_alive = false;
             self.refuse(slot, &refusal);
-            self.close_gently(slot);
+            self.finish(slot);
         }
     }
 
@@ -295,7 +300,7 @@ impl<O: Outlet> Peers<O> {
         self.draining = true;
         for slot in 0..self.slots.end() {
             match self.slots[slot].phase {
-                Phase::Idle { .. } => self.close_gently(slot),
+                Phase::Idle { .. } | Phase::Starved { .. } => self.close_gently(slot),
                 Phase::Viewer { audience, .. } => self.drain_viewer(slot, audience),
                 Phase::Busy { exchange } => {
                     self.exchanges[usize::from(exchange)]

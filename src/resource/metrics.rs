@@ -3,7 +3,7 @@
 
 use core::fmt::Write;
 
-use super::{Context, Listing, Reply};
+use super::{Context, Item, Listing, Reply};
 use crate::buffer::{Full, Writer};
 use crate::hub::event::State;
 use crate::transport::TRANSPORTS;
@@ -13,9 +13,9 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Writes the answer.
 pub fn metrics(context: &Context<'_>, out: &mut Writer<'_>) -> Reply {
-    let listing = Listing { item, next: 0 };
+    let rest = Listing::new(item).write(context, out);
     Reply {
-        rest: listing.write(context, out),
+        rest,
         ..Reply::fresh(CONTENT_TYPE)
     }
 }
@@ -110,7 +110,7 @@ static FAMILIES: &[&str] = &[
 ];
 
 /// Rows first, then viewers by transport, then each family's head and its slots.
-fn item(context: &Context<'_>, item: u32, out: &mut Writer<'_>) -> Result<Option<()>, Full> {
+fn item(context: &Context<'_>, item: u32, _: bool, out: &mut Writer<'_>) -> Result<Item, Full> {
     let item = item as usize;
     if let Some(row) = ROWS.get(item) {
         let value = (row.value)(context);
@@ -121,22 +121,22 @@ fn item(context: &Context<'_>, item: u32, out: &mut Writer<'_>) -> Result<Option
             out,
             "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
         )
-        .map(Some)
+        .map(|()| Item::Other)
         .map_err(|_| Full);
     }
     let item = item - ROWS.len();
     if item == 0 {
-        return viewers(context, out).map(Some);
+        return viewers(context, out).map(|()| Item::Other);
     }
     let slots = context.hub.topics.capacity();
     let (family, place) = ((item - 1) / (slots + 1), (item - 1) % (slots + 1));
     let Some(head) = FAMILIES.get(family) else {
-        return Ok(None);
+        return Ok(Item::End);
     };
     if place == 0 {
-        return out.put(head.as_bytes()).map(Some);
+        return out.put(head.as_bytes()).map(|()| Item::Other);
     }
-    sample(context, family, (place - 1) as u16, out).map(Some)
+    sample(context, family, (place - 1) as u16, out).map(|()| Item::Other)
 }
 
 fn viewers(context: &Context<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
@@ -177,7 +177,7 @@ fn sample(
         ]),
         1 => {
             out.put_all(&[b"encke_topic_age_seconds{topic=\"", name, b"\"} "])?;
-            write!(out, "{}.{:03}\n", age_ms / 1000, age_ms % 1000).map_err(|_| Full)
+            writeln!(out, "{}.{:03}", age_ms / 1000, age_ms % 1000).map_err(|_| Full)
         }
         _ => {
             let up: &[u8] = if topic.state == State::Ok { b"1" } else { b"0" };

@@ -31,6 +31,10 @@ pub enum BodyKind {
 
 /// What a request is to do, once its body is there.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxing a plan would allocate for each request"
+)]
 pub enum Plan {
     /// The dashboard.
     Page {
@@ -123,28 +127,51 @@ impl Reply {
     }
 }
 
+/// What became of one item of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A row: the next one follows a comma, where rows are parted by commas.
+    Row,
+    /// Something else, or nothing.
+    Other,
+    /// There are no more.
+    End,
+}
+
 /// A body written item by item: the items there are, and the next one due.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing {
-    /// Writes the item with this number; `None` when there is none any more. All or nothing.
-    pub item: fn(&Context<'_>, u32, &mut Writer<'_>) -> Result<Option<()>, Full>,
-    /// The next item's number.
-    pub next: u32,
+    /// Writes the item with this number, all or nothing; `first` is whether no row was written yet.
+    item: fn(&Context<'_>, item: u32, first: bool, &mut Writer<'_>) -> Result<Item, Full>,
+    next: u32,
+    first: bool,
 }
 
 impl Listing {
+    /// A listing before its first item.
+    pub const fn new(
+        item: fn(&Context<'_>, item: u32, first: bool, &mut Writer<'_>) -> Result<Item, Full>,
+    ) -> Listing {
+        Listing {
+            item,
+            next: 0,
+            first: true,
+        }
+    }
+
     /// Writes items until there is no room (then what is left) or no more.
     pub fn write(mut self, context: &Context<'_>, out: &mut Writer<'_>) -> Option<Listing> {
         loop {
-            match out.whole(|out| match (self.item)(context, self.next, out) {
-                Ok(Some(())) => Ok(()),
-                Ok(None) => Err(None),
-                Err(Full) => Err(Some(Full)),
-            }) {
-                Ok(()) => self.next += 1,
-                Err(None) => return None,
-                Err(Some(Full)) => return Some(self),
+            let start = out.len();
+            match (self.item)(context, self.next, self.first, out) {
+                Ok(Item::End) => return None,
+                Ok(item) => self.first &= item != Item::Row,
+                Err(Full) => {
+                    out.truncate(start);
+                    return Some(self);
+                }
             }
+            self.next += 1;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `GET /`: the dashboard, and `/?plain`: the same values as a table for browsers without
 //! JavaScript. Caching by RFC 9110 section 13; it never sends one coding's tag with the other.
 
-use super::{Context, Listing, Reply, too_small};
+use super::{Context, Item, Listing, Reply, too_small};
 use crate::buffer::{Full, Writer};
 use crate::hub::event::State;
 use crate::wire::Refusal;
@@ -63,17 +63,19 @@ pub fn page(gzip: bool, unchanged: bool, out: &mut Writer<'_>) -> Result<Reply, 
 
 /// Writes the table.
 pub fn plain(context: &Context<'_>, out: &mut Writer<'_>) -> Reply {
-    let listing = Listing {
-        item: plain_item,
-        next: 0,
-    };
+    let rest = Listing::new(plain_item).write(context, out);
     Reply {
-        rest: listing.write(context, out),
+        rest,
         ..Reply::fresh(HTML)
     }
 }
 
-fn plain_item(context: &Context<'_>, item: u32, out: &mut Writer<'_>) -> Result<Option<()>, Full> {
+fn plain_item(
+    context: &Context<'_>,
+    item: u32,
+    _: bool,
+    out: &mut Writer<'_>,
+) -> Result<Item, Full> {
     let hub = &*context.hub;
     let slots = hub.topics.capacity() as u32;
     if item == 0 {
@@ -93,13 +95,13 @@ fn plain_item(context: &Context<'_>, item: u32, out: &mut Writer<'_>) -> Result<
               <a href=\"/\">the live page</a> is better.</p><table><thead><tr><th>Topic<th>Value\
               <th>Unit<th>State<th>Age</tr></thead><tbody>\n",
         )?;
-        return Ok(Some(()));
+        return Ok(Item::Other);
     }
     if item == slots + 1 {
-        return out.put(b"</tbody></table></html>\n").map(Some);
+        return out.put(b"</tbody></table></html>\n").map(|()| Item::Other);
     }
     if item > slots {
-        return Ok(None);
+        return Ok(Item::End);
     }
     let slot = (item - 1) as u16;
     let row = hub
@@ -108,7 +110,7 @@ fn plain_item(context: &Context<'_>, item: u32, out: &mut Writer<'_>) -> Result<
         .filter(|topic| topic.state != State::Gone)
         .zip(hub.last(slot));
     let Some((topic, event)) = row else {
-        return Ok(Some(()));
+        return Ok(Item::Other);
     };
     out.put_all(&[
         b"<tr><td>",
@@ -120,7 +122,7 @@ fn plain_item(context: &Context<'_>, item: u32, out: &mut Writer<'_>) -> Result<
     put_html(&topic.unit, out)?;
     out.put_all(&[b"<td>", event.state().word().as_bytes(), b"<td>"])?;
     out.put_u64(context.now.ms.saturating_sub(topic.updated_ms) / 1000)?;
-    out.put(b" s</tr>\n").map(Some)
+    out.put(b" s</tr>\n").map(|()| Item::Other)
 }
 
 fn put_html(text: &str, out: &mut Writer<'_>) -> Result<(), Full> {

@@ -1,11 +1,11 @@
 //! `/topics` and `/topics/NAME`: last events, publishing, forgetting (DESIGN.md 3, "Resources").
 //! Who may write was decided before; this file never asks.
 
-use super::{BodyKind, Context, JSON, Listing, Name, Reply, too_small};
+use super::{BodyKind, Context, Item, JSON, Listing, Name, Reply, too_small};
 use crate::buffer::{Full, Writer};
 use crate::hub::event::{Seq, State};
 use crate::hub::topic::Topic;
-use crate::hub::{Hub, Refused};
+use crate::hub::{Ahead, Hub, Refused};
 use crate::limits::{EVENT_BYTES_MAX, PUBLISH_EVENTS_MAX, TOPIC_BYTES_MAX};
 use crate::name;
 use crate::wire::Refusal;
@@ -26,39 +26,40 @@ pub fn last(name: &Name, context: &Context<'_>, out: &mut Writer<'_>) -> Result<
 
 /// `GET /topics`: every topic with its last event, unit, label, limits, age in seconds.
 pub fn list(context: &Context<'_>, out: &mut Writer<'_>) -> Reply {
-    let listing = Listing {
-        item: list_item,
-        next: 0,
-    };
+    let rest = Listing::new(list_item).write(context, out);
     Reply {
-        rest: listing.write(context, out),
+        rest,
         ..Reply::fresh(JSON)
     }
 }
 
 /// Item 0 opens, each slot follows in order of creation, the last one closes: numbers that stay the
 /// same while topics come and go between two parts of a long answer.
-fn list_item(context: &Context<'_>, item: u32, out: &mut Writer<'_>) -> Result<Option<()>, Full> {
+fn list_item(
+    context: &Context<'_>,
+    item: u32,
+    first: bool,
+    out: &mut Writer<'_>,
+) -> Result<Item, Full> {
     let hub = &*context.hub;
     let slots = hub.topics.capacity() as u32;
     if item == 0 {
         put_id(hub, hub.head(), out)?;
-        return out.put(br#","topics":["#).map(Some);
+        return out.put(br#","topics":["#).map(|()| Item::Other);
     }
     if item == slots + 1 {
-        return out.put(b"]}").map(Some);
+        return out.put(b"]}").map(|()| Item::Other);
     }
     if item > slots {
-        return Ok(None);
+        return Ok(Item::End);
     }
     let Some(topic) = listed(hub, item - 1) else {
-        return Ok(Some(()));
+        return Ok(Item::Other);
     };
     let slot = (item - 1) as u16;
     let Some(event) = hub.last(slot) else {
-        return Ok(Some(()));
+        return Ok(Item::Other);
     };
-    let first = !(0..item - 1).any(|slot| listed(hub, slot).is_some());
     out.put_all(&[
         if first { b"" } else { b"," },
         br#"{"event":"#,
@@ -77,7 +78,7 @@ fn list_item(context: &Context<'_>, item: u32, out: &mut Writer<'_>) -> Result<O
     )?;
     out.put(br#","limits":{},"age":"#)?;
     put_seconds(context.now.ms.saturating_sub(topic.updated_ms), out)?;
-    out.put(br#","writable":false}"#).map(Some)
+    out.put(br#","writable":false}"#).map(|()| Item::Row)
 }
 
 fn listed(hub: &Hub, slot: u32) -> Option<&Topic> {
@@ -275,7 +276,16 @@ pub fn publish_many(
             canonical(value, BodyKind::Json, scratch).map_err(|error| at_index(error, index))?;
         context
             .hub
-            .check(&name, value, State::Ok, context.now, new_topics)
+            .check(
+                &name,
+                value,
+                State::Ok,
+                context.now,
+                Ahead {
+                    events: index as u64,
+                    new_topics,
+                },
+            )
             .map_err(|error| refused(error, Some(index)))?;
         new_topics += usize::from(is_new(context.hub, &name, list()?.take(index)));
     }

@@ -1,1 +1,3 @@
+//! All tests that go beyond one file, as one binary.
 
+mod live;

@@ -1,0 +1,51 @@
+# Read by scripts/test: installs what the tests need and this computer has not, and says so.
+# It uses `stop` of that script. Versions are pinned in requirements.txt and package-lock.json.
+
+has() {
+    command -v "$1" >/dev/null
+}
+
+# What is missing of Debian's packages: "command package" pairs, the first command that fits.
+packages=()
+has curl || packages+=(curl)
+has node || packages+=(nodejs)
+has npm || packages+=(npm)
+has chromium || has chromium-browser || has google-chrome || packages+=(chromium)
+has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+nginx="tests/.venv/nginx/usr/sbin/nginx"
+
+if [ ${#packages[@]} -gt 0 ]; then
+    command="apt-get install -y --no-install-recommends ${packages[*]}"
+    has apt-get || stop "please install what the tests need: ${packages[*]}"
+    [ "$(id -u)" -eq 0 ] || stop "the tests need more programs; please run: sudo $command"
+    printf '== installing for the tests: %s\n' "${packages[*]}"
+    apt-get update -q || printf 'the list of packages is not quite fresh; going on\n'
+    DEBIAN_FRONTEND=noninteractive $command || stop "these could not be installed: ${packages[*]}"
+fi
+node_major="$(node --version | sed 's/^v\([0-9]*\).*/\1/')"
+[ "$node_major" -ge 20 ] || stop "node is $(node --version); the tests need version 20 or later"
+cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
+    rustup component add rustfmt clippy || stop "rustfmt and clippy are missing"
+
+printf '== installing into tests/.venv: PyPI packages of tests/interop/requirements.txt\n'
+[ -x tests/.venv/bin/python ] || python3 -m venv tests/.venv || stop "no venv could be made"
+tests/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    -r tests/interop/requirements.txt || stop "the PyPI packages could not be installed"
+
+for folder in tests/interop tests/browser; do
+    [ -f "$folder/package.json" ] || continue
+    printf '== installing into %s/node_modules: its npm packages\n' "$folder"
+    (cd "$folder" && npm install --no-audit --no-fund) || stop "npm failed in $folder"
+done
+
+# Taken out of its package, so that no service starts and port 80 stays as it is.
+if ! has nginx && ! [ -x "$nginx" ]; then
+    printf '== unpacking nginx into tests/.venv/nginx, for one proxy test\n'
+    folder="$(mktemp -d)"
+    chmod 755 "$folder"
+    fetch() { (cd "$folder" && apt-get download -q nginx); }
+    fetch || { apt-get update -q; fetch; } || stop "nginx could not be had; please install it"
+    dpkg-deb -x "$folder"/nginx_*.deb tests/.venv/nginx || stop "nginx's package is broken"
+    rm -r "$folder"
+fi
+has nginx || PATH="$PATH:$PWD/$(dirname "$nginx")"

@@ -1,0 +1,471 @@
+//! The real binary over real sockets, as its users have it: two hundred subscribers cut at random, a
+//! reader that stalls, an end by signal. Loopback only; every wait has a limit.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A server of this test's own, ended with it.
+pub(crate) struct Live {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Live {
+    pub(crate) fn start(arguments: &[&str]) -> Live {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_encke"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let banner = BufReader::new(child.stdout.take().unwrap());
+        let line = banner
+            .lines()
+            .map(Result::unwrap)
+            .find(|line| line.contains("http://127.0.0.1:"));
+        let line = line.expect("the banner names the address");
+        let address = line
+            .split("http://")
+            .nth(1)
+            .unwrap()
+            .split('/')
+            .next()
+            .unwrap();
+        Live {
+            child,
+            address: address.parse().unwrap(),
+        }
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        connect(self.address)
+    }
+
+    pub(crate) fn terminate(&mut self) -> (i32, Duration) {
+        let begun = Instant::now();
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        (status.code().unwrap_or(-1), begun.elapsed())
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    stream
+}
+
+/// One answer with a Content-Length: its status and body.
+pub(crate) fn answer(stream: &mut impl BufRead) -> (u16, String) {
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(0);
+    let mut length = 0;
+    loop {
+        line.clear();
+        stream.read_line(&mut line).unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    (status, String::from_utf8(body).unwrap())
+}
+
+fn seq(id: &str) -> u64 {
+    id.split_once('-').unwrap().1.parse().unwrap()
+}
+
+/// Publishes a batch on a kept connection; the sequence of its last event.
+fn publish(stream: &mut BufReader<TcpStream>, events: &[(String, u64)]) -> u64 {
+    let items: Vec<_> = events
+        .iter()
+        .map(|(t, v)| format!(r#"{{"topic":"{t}","value":{v}}}"#))
+        .collect();
+    let body = format!("[{}]", items.join(","));
+    let head = format!(
+        "POST /topics HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream
+        .get_mut()
+        .write_all((head + &body).as_bytes())
+        .unwrap();
+    let (status, body) = answer(stream);
+    assert_eq!(status, 200, "{body}");
+    let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(answer["count"], events.len());
+    seq(answer["id"].as_str().unwrap())
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+/// What a subscriber has seen, whatever the transport.
+#[derive(Default)]
+struct Seen {
+    id: String,
+    events: Vec<(u64, String, u64)>,
+    /// Every hello with `lost`: the cursor it counts from, how many, whether that is exact.
+    lost: Vec<(u64, u64, bool)>,
+    resets: u32,
+}
+
+impl Seen {
+    fn object(&mut self, object: &serde_json::Value) {
+        if let Some(events) = object.get("events") {
+            if let Some(hello) = object.get("hello") {
+                self.hello(hello);
+            }
+            events
+                .as_array()
+                .unwrap()
+                .iter()
+                .for_each(|event| self.event(event));
+            self.id = object["last"].as_str().unwrap().to_owned();
+        } else if let Some(hello) = object.get("hello") {
+            self.hello(hello);
+        } else if let Some(heartbeat) = object.get("heartbeat") {
+            self.id = heartbeat["id"].as_str().unwrap().to_owned();
+        } else if object.get("topic").is_some() {
+            self.event(object);
+        } else if object.get("lost").is_some() {
+            self.hello(object);
+        } else {
+            self.id = object["id"].as_str().unwrap().to_owned();
+        }
+    }
+
+    fn hello(&mut self, hello: &serde_json::Value) {
+        self.id = hello["id"].as_str().unwrap().to_owned();
+        self.resets += u32::from(hello["reset"] == true);
+        let lost = hello["lost"].as_u64().unwrap();
+        if lost > 0 {
+            self.lost
+                .push((seq(&self.id), lost, hello.get("exact").is_none()));
+        }
+    }
+
+    fn event(&mut self, event: &serde_json::Value) {
+        self.id = event["id"].as_str().unwrap().to_owned();
+        let topic = event["topic"].as_str().unwrap().to_owned();
+        self.events.push((
+            seq(&self.id),
+            topic,
+            event["value"].as_u64().unwrap_or_default(),
+        ));
+    }
+}
+
+/// One connection on one transport, until `cut` bytes came, the server ended it, or `done`.
+fn session(
+    address: SocketAddr,
+    path: &str,
+    topics: &str,
+    seen: &mut Seen,
+    cut: usize,
+    done: &AtomicBool,
+) {
+    let stream = connect(address);
+    stream
+        .set_read_timeout(Some(Duration::from_millis(700)))
+        .unwrap();
+    let since = if seen.id.is_empty() {
+        "snapshot=0".into()
+    } else {
+        format!("since={}", seen.id)
+    };
+    let target = format!("{path}?topics={topics}&{since}&timeout=1");
+    let mut stream = BufReader::new(stream);
+    // To HTTP/1.0, so that the body is the bytes behind the head, up to the end.
+    let head = format!("GET {target} HTTP/1.0\r\n\r\n");
+    if stream.get_mut().write_all(head.as_bytes()).is_err() {
+        return;
+    }
+    let mut bytes = 0;
+    let mut line = Vec::new();
+    let mut in_body = false;
+    let mut text = String::new();
+    while bytes < cut {
+        line.clear();
+        match stream.read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) => {}
+            // Quiet: a stream is left when everything was published.
+            Err(_) if done.load(Ordering::Relaxed) => break,
+            Err(_) if line.is_empty() => continue,
+            Err(_) => break,
+        }
+        bytes += line.len();
+        text.clear();
+        text.push_str(std::str::from_utf8(&line).unwrap().trim_end());
+        if !in_body {
+            in_body = text.is_empty();
+            continue;
+        }
+        let object = text.strip_prefix("data: ").unwrap_or(&text);
+        if !object.starts_with('{') || (!line.ends_with(b"\n") && !path.ends_with("poll")) {
+            continue;
+        }
+        match serde_json::from_str(object) {
+            Ok(object) => seen.object(&object),
+            Err(_) => break,
+        }
+    }
+}
+
+const PATHS: [&str; 3] = ["/events/sse", "/events/stream", "/events/poll"];
+const SETS: [(&str, &str); 5] = [
+    ("live/%23", ""),
+    ("live/a", "live/a"),
+    ("live/b", "live/b"),
+    ("live/c", "live/c"),
+    ("%23", ""),
+];
+
+fn subscriber(
+    address: SocketAddr,
+    seed: u64,
+    done: &AtomicBool,
+    head: &AtomicU64,
+) -> (usize, Seen) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let set = random.below(SETS.len() as u64) as usize;
+    let mut seen = Seen::default();
+    session(
+        address,
+        "/events/poll",
+        SETS[set].0,
+        &mut seen,
+        usize::MAX,
+        done,
+    );
+    let limit = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < limit {
+        let over = done.load(Ordering::Relaxed);
+        if over && seq(&seen.id) >= head.load(Ordering::Relaxed) {
+            break;
+        }
+        // Some are away for longer than the window lasts.
+        if !over && random.below(4) == 0 {
+            std::thread::sleep(Duration::from_millis(random.below(3_000)));
+        }
+        let path = PATHS[random.below(3) as usize];
+        let cut = 200 + random.below(40_000) as usize;
+        session(address, path, SETS[set].0, &mut seen, cut, done);
+    }
+    // What is left, in one last answer.
+    session(
+        address,
+        "/events/poll",
+        SETS[set].0,
+        &mut seen,
+        usize::MAX,
+        done,
+    );
+    (set, seen)
+}
+
+/// Compares what came with what was published.
+fn check(set: usize, seen: &Seen, published: &HashMap<u64, (String, u64)>, head: u64) -> u64 {
+    let wanted = |topic: &str| SETS[set].1.is_empty() || SETS[set].1 == topic;
+    assert_eq!(seen.resets, 0);
+    assert!(
+        seen.events.is_sorted_by(|a, b| a.0 < b.0),
+        "ids strictly rise, none twice"
+    );
+    let came: HashMap<u64, u64> = seen.events.iter().map(|(s, _, v)| (*s, *v)).collect();
+    for (s, topic, value) in &seen.events {
+        if let Some((t, v)) = published.get(s) {
+            assert_eq!((t, v), (topic, value));
+            assert!(wanted(t));
+        }
+    }
+    let missing: Vec<u64> = published
+        .iter()
+        .filter(|(s, (topic, _))| wanted(topic) && !came.contains_key(s))
+        .map(|(s, _)| *s)
+        .collect();
+    let told: u64 = seen.lost.iter().map(|(_, lost, _)| lost).sum();
+    assert!(
+        missing.len() as u64 <= told,
+        "{} missing, {told} told",
+        missing.len()
+    );
+    for s in &missing {
+        assert!(
+            seen.lost.iter().any(|(from, ..)| from < s),
+            "{s} is missing before any hello said so"
+        );
+    }
+    for topic in ["live/a", "live/b", "live/c"]
+        .into_iter()
+        .filter(|t| wanted(t))
+    {
+        let newest = published
+            .iter()
+            .filter(|(_, (t, _))| t == topic)
+            .map(|(s, _)| *s)
+            .max()
+            .unwrap();
+        assert!(
+            came.contains_key(&newest),
+            "the newest of {topic} of {head}"
+        );
+    }
+    missing.len() as u64
+}
+
+#[test]
+fn two_hundred_subscribers_cut_and_resumed() {
+    let live = Live::start(&[]);
+    let done = Arc::new(AtomicBool::new(false));
+    let last = Arc::new(AtomicU64::new(0));
+    let results = Arc::new(Mutex::new(Vec::new()));
+    let subscribers: Vec<_> = (0..200)
+        .map(|seed| {
+            let (done, results, address) = (done.clone(), results.clone(), live.address);
+            let last = last.clone();
+            std::thread::spawn(move || {
+                let result = subscriber(address, seed + 1, &done, &last);
+                results.lock().unwrap().push(result);
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(1));
+    let mut stream = BufReader::new(live.connect());
+    let mut published = HashMap::new();
+    let (mut head, mut n) = (0, 0u64);
+    while n < 10_000 {
+        let topics = ["live/a", "live/a", "live/a", "live/b", "live/c"];
+        let batch: Vec<_> = (0..50)
+            .map(|i| (topics[(n + i) as usize % 5].to_owned(), n + i))
+            .collect();
+        head = publish(&mut stream, &batch);
+        for (i, (topic, value)) in batch.iter().enumerate() {
+            published.insert(head - 49 + i as u64, (topic.clone(), *value));
+        }
+        n += 50;
+        std::thread::sleep(Duration::from_millis(if n == 5_000 { 1_500 } else { 20 }));
+    }
+    last.store(head, Ordering::Relaxed);
+    done.store(true, Ordering::Relaxed);
+    subscribers
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    let results = results.lock().unwrap();
+    assert_eq!(results.len(), 200);
+    let missing: u64 = results
+        .iter()
+        .map(|(set, seen)| check(*set, seen, &published, head))
+        .sum();
+    let received: usize = results.iter().map(|(_, seen)| seen.events.len()).sum();
+    println!("{received} events received, {missing} missing and told");
+    assert!(
+        received > 200_000 && missing > 0,
+        "most came, and some were away for too long"
+    );
+}
+
+#[test]
+fn a_stalled_reader_is_lapped_told_and_ends_with_the_newest() {
+    let live = Live::start(&[]);
+    let mut stalled = BufReader::new(live.connect());
+    stalled
+        .get_mut()
+        .write_all(b"GET /events/stream?topics=burst/%23&snapshot=0 HTTP/1.0\r\n\r\n")
+        .unwrap();
+    let mut publisher = BufReader::new(live.connect());
+    let mut last = HashMap::new();
+    for batch in 0..100u64 {
+        let events: Vec<_> = (0..100)
+            .map(|i| (format!("burst/{}", i % 3), batch * 100 + i))
+            .collect();
+        publish(&mut publisher, &events);
+        last.extend(events);
+    }
+    let mut seen = Seen::default();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        stalled.read_line(&mut line).unwrap();
+        if line.starts_with('{') {
+            seen.object(&serde_json::from_str(&line).unwrap());
+        }
+        let newest: HashMap<_, _> = seen
+            .events
+            .iter()
+            .map(|(_, t, v)| (t.clone(), *v))
+            .collect();
+        if newest == last {
+            break;
+        }
+    }
+    assert_eq!(seen.lost.len(), 1, "it was told once");
+    assert!(seen.events.is_sorted_by(|a, b| a.0 < b.0));
+    assert!(seen.lost[0].1 >= 10_000 - seen.events.len() as u64);
+}
+
+#[test]
+fn a_signal_ends_it_cleanly() {
+    let mut live = Live::start(&[]);
+    let mut streams: Vec<_> = PATHS
+        .iter()
+        .map(|path| {
+            let mut stream = live.connect();
+            let target = format!("{path}?topics=none&since=&snapshot=0");
+            stream
+                .write_all(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
+                .unwrap();
+            stream
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let (code, took) = live.terminate();
+    assert_eq!(code, 0);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let mut text = String::new();
+    streams[0].read_to_string(&mut text).unwrap();
+    assert!(
+        text.contains("event: busy\ndata: {\"reason\":\"draining\",\"retry\":"),
+        "{text}"
+    );
+    assert!(text.ends_with("0\r\n\r\n"));
+    text.clear();
+    streams[1].read_to_string(&mut text).unwrap();
+    assert!(
+        text.contains("{\"busy\":{\"reason\":\"draining\",\"retry\":"),
+        "{text}"
+    );
+}
