@@ -113,21 +113,21 @@ to any browser. Open the printed address on your phone.
 
   encke                          serve the page (the same as: encke serve)
   encke sensors                  list the sensors that are found, and their values
-  encke doctor                   say what keeps sensors or viewers away, and the remedy
   encke check                    read the configuration and show mistakes in it
   encke boards                   list the boards that are known
-  encke token NAME               make a secret for someone, and its lines for the configuration
   encke publish URL TOPIC VALUE  send one value to a server
   encke watch URL [PATTERN..]    print events as they come, one line of JSON each
 
-Flags of serve (the first two and --sys-root also of sensors, doctor and check):
+Flags of serve (the first two and --sys-root also of sensors and check):
   --config FILE         read this configuration
   --board NAME          use this board's profile in place of the one that fits
   --listen ADDRESS:PORT listen here in place of [::]:8080; may be given more than once
-  --state DIR           a directory to keep things in; without it nothing is written
+  --state DIR           a directory to keep things in; nothing is kept yet
   --sys-root DIR        look for sys, proc and dev in this directory, for tests
   -h, --help            print this
   -V, --version         print the version
+
+Understood, but not there yet: encke doctor, encke token NAME.
 
 The configuration is TOML. Without --config it is the first of these that exists:
   $XDG_CONFIG_HOME/encke/encke.toml (or ~/.config/encke/encke.toml), /etc/encke/encke.toml

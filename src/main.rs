@@ -97,9 +97,10 @@ fn serve(args: &Args) -> io::Result<u8> {
         }
     };
     let readings = source::snapshot(&config.sources, &args.sys_root);
+    let addresses = server.addresses();
     let facts = banner::Facts {
-        addresses: banner::reachable(&server.addresses()),
-        name: Some(server::machine_name()),
+        addresses: banner::reachable(&addresses),
+        name: addresses.iter().any(|a| !a.ip().is_loopback()).then(server::machine_name),
         sensors: readings
             .into_iter()
             .map(|r| (r.topic, r.value, r.unit))

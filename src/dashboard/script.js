@@ -253,6 +253,7 @@
   // Groups stand in an order that is useful on any board, then by name; the nameless one last.
   const ORDER = ["board", "system", "os", "cpu", "gpu", "thermal", "memory", "mem", "net", "disk"];
   const rank = (name) => (ORDER.includes(name) ? String(ORDER.indexOf(name)) : name || "\uffff");
+  const depth = ({ name }) => `${name.split("/").length}/${name}`; // cpu/usage, then cpu/0/usage
   const isBefore = (a, b) => a.localeCompare(b, "en", { numeric: true }) < 0;
 
   function group(name) {
@@ -277,7 +278,7 @@
     topic.parts = { paths: tile.querySelectorAll("path") };
     for (const part of tile.querySelectorAll("[data-part]")) topic.parts[part.dataset.part] = part;
     const { list, members } = group(topic.group);
-    const later = members.findIndex((other) => isBefore(topic.name, other.name));
+    const later = members.findIndex((other) => isBefore(depth(topic), depth(other)));
     const index = later < 0 ? members.length : later;
     list.insertBefore(tile, later < 0 ? null : members[later].tile);
     members.splice(index, 0, topic);
@@ -291,17 +292,14 @@
     watcher.unobserve(topic.tile);
     topic.tile.remove();
     members.splice(members.indexOf(topic), 1);
-    if (members.length === 0) {
-      section.remove();
-      groups.delete(topic.group);
-    }
+    if (members.length === 0 && groups.delete(topic.group)) section.remove();
     arrange();
   }
 
   // What a topic is called: its label, behind whatever of its name tells it from its siblings.
   function called({ name, label }) {
     const segments = name.split("/");
-    const own = label || sentence(segments[segments.length - 1]);
+    const own = label && label !== name ? label : sentence(segments[segments.length - 1]);
     const between = segments.slice(1, -1).join(" ").replace(/_/g, " ");
     const isSaid = own.toLowerCase().includes(between.toLowerCase());
     return isSaid ? own : `${between} · ${own}`;
@@ -353,19 +351,21 @@
     const low = least >= 0 && least < 0.4 * high ? 0 : least;
     // Noise must not look like news: at least a fiftieth of the value fills the height.
     const height = Math.max(high - low, Math.abs(high) * 0.02, topic.unit === "%" ? 5 : 1e-9);
-    const y = (value) => (16 - (24 * (value - (low + high) / 2)) / height).toFixed(1);
+    const middle = low === 0 ? height / 2 : (low + high) / 2;
+    const y = (value) => (16 - (24 * (value - middle)) / height).toFixed(1);
     const x = (second) => (115 - ((end - second) * 115) / (span - 1)).toFixed(1); // 5: the dot
     const isSwitch = typeof topic.value === "boolean";
-    let trace = `M${x(points[0][0])} ${y(points[0][1])}`;
+    const left = x(points[0][0]);
+    let trace = `M${left} ${y(points[0][1])}`;
     points.slice(1).forEach(([second, value], i) => {
       // A pause was no slope: the old value held until the new one came.
       if (isSwitch || second - points[i][0] > 3) trace += `H${x(second)}`;
       trace += `L${x(second)} ${y(value)}`;
     });
-    const [last, value] = points[points.length - 1];
+    const [last, value] = points.pop();
     const tip = x(topic.state === "ok" ? end : last);
     trace += `H${tip}`;
-    [`${trace}V36H${x(points[0][0])}Z`, trace, `M${tip} ${y(value)}h0`].forEach((d, i) =>
+    [`${trace}V36H${left}Z`, trace, `M${tip} ${y(value)}h0`].forEach((d, i) =>
       topic.parts.paths[i].setAttribute("d", d));
   }
 
