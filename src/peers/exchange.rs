@@ -7,12 +7,12 @@ use crate::buffer::Writer;
 use crate::connection::{Connection, Turn};
 use crate::resource::{self, Listing, Plan, Reply};
 use crate::wire::Refusal;
-use crate::wire::request::Version;
 use crate::wire::response::{self, Head, LAST_CHUNK, Length, NO_STORE, write_head, write_reason};
 
 /// Requests of one peer answered in a row before others get their turn.
 const PIPELINED_PER_TURN: usize = 16;
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// The interim answer.
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What of an answer is still to be rendered.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ mod sweep;
 
 use std::collections::VecDeque;
 
-use exchange::Exchange;
+use exchange::{CONTINUE, Exchange};
 use fanout::Run;
 use slots::{
     BLOCKED, HALF_CLOSED, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, SILENT, Slot, Slots,
@@ -31,6 +31,7 @@ use crate::hub::{Counts, Hub, Now};
 use crate::limits::{EVENT_BYTES_MAX, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::resource::{Context, Counters};
 use crate::transport::{Framing, Id, Shape};
+use crate::wire::request::Version;
 
 /// What a socket took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,18 +288,27 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
-    /// A peer sends no more. It may still read; if it does not, the next bytes to it will tell.
+    /// A peer sends no more. It may still read, or it is gone: a held one is sent something that
+    /// needs no answer, so that its kernel tells at once if nobody is there.
     pub fn half_closed(&mut self, slot: u32) {
         self.slots[slot].mark(HALF_CLOSED, true);
-        if let Phase::Viewer {
-            place: Place::Front | Place::Waiting,
-            ..
-        } = self.slots[slot].phase
-        {
-            self.heartbeat_one(slot);
+        match self.slots[slot].phase {
+            Phase::Viewer { .. } => self.heartbeat_one(slot),
+            Phase::Poll { audience, .. } => self.probe_poll(slot, audience),
+            _ => {}
         }
         if !matches!(self.slots[slot].phase, Phase::Free) {
             self.readable(slot);
+        }
+    }
+
+    /// An interim answer (RFC 9110 section 15.2.1), which HTTP/1.0 does not know.
+    fn probe_poll(&mut self, slot: u32, audience: u32) {
+        let framing = Framing::of(self.hub.audiences.audience(audience).wish.framing);
+        if framing.version == Version::Http11 {
+            self.run_forget();
+            self.scratch[..CONTINUE.len()].copy_from_slice(CONTINUE);
+            self.deliver(slot, 0, CONTINUE.len());
         }
     }
 
