@@ -100,7 +100,10 @@ fn serve(args: &Args) -> io::Result<u8> {
     let addresses = server.addresses();
     let facts = banner::Facts {
         addresses: banner::reachable(&addresses),
-        name: addresses.iter().any(|a| !a.ip().is_loopback()).then(server::machine_name),
+        name: addresses
+            .iter()
+            .any(|a| !a.ip().is_loopback())
+            .then(server::machine_name),
         sensors: readings
             .into_iter()
             .map(|r| (r.topic, r.value, r.unit))

@@ -67,9 +67,11 @@ static ROWS: &[Row] = &[
         "Times a held viewer fell out of the window.",
         |c| c.counters.lapped,
     ),
-    counter("encke_connections_total", "Connections accepted.", |c| {
-        c.counters.accepted
-    }),
+    counter(
+        "encke_connections_accepted_total",
+        "Connections accepted.",
+        |c| c.counters.accepted,
+    ),
     counter("encke_requests_total", "Requests answered or held.", |c| {
         c.counters.requests
     }),

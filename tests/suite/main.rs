@@ -1,3 +1,4 @@
 //! All tests that go beyond one file, as one binary.
+#![expect(clippy::unwrap_used, reason = "a test may say so")]
 
 mod live;
