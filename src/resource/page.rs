@@ -4,7 +4,8 @@
 use super::{Context, Item, Listing, Reply, too_small};
 use crate::buffer::{Full, Writer};
 use crate::hub::event::State;
-use crate::wire::Refusal;
+use crate::limits::EVENT_BYTES_MAX;
+use crate::wire::{Refusal, json};
 
 mod dashboard {
     include!(concat!(env!("OUT_DIR"), "/dashboard.rs"));
@@ -81,7 +82,7 @@ fn plain_item(
     if item == 0 {
         out.put_all(&[
             b"<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>\
-              <meta name=viewport content=\"width=device-width\"><title>",
+              <meta name=viewport content=\"width=device-width\"><link rel=icon href=\"data:,\"><title>",
         ])?;
         put_html(context.board, out)?;
         out.put_all(&[
@@ -112,13 +113,13 @@ fn plain_item(
     let Some((topic, event)) = row else {
         return Ok(Item::Other);
     };
-    out.put_all(&[
-        b"<tr><td>",
-        topic.name.as_bytes(),
-        b"<td>",
-        event.value(),
-        b"<td>",
-    ])?;
+    out.put_all(&[b"<tr><td>", topic.name.as_bytes(), b"<td>"])?;
+    // Everything but a string is harmless as it stands: its text has no `<`, `>` or `&`.
+    match json::unescape(event.value(), &mut [0; EVENT_BYTES_MAX]) {
+        Some(text) => put_html(text, out)?,
+        None => out.put(event.value())?,
+    }
+    out.put(b"<td>")?;
     put_html(&topic.unit, out)?;
     out.put_all(&[b"<td>", event.state().word().as_bytes(), b"<td>"])?;
     out.put_u64(context.now.ms.saturating_sub(topic.updated_ms) / 1000)?;
