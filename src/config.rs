@@ -567,8 +567,8 @@ mod tests {
                 format!("write a whole number from {min} to {max}")
             );
         }
-        assert!(config("[server]\nheartbeat = 3600").is_ok());
-        assert!(config("[server]\nheartbeat = 3601").is_err());
+        assert!(config("[server]\nheartbeat = 30").is_ok());
+        assert!(config("[server]\nheartbeat = 31").is_err());
         let listens = |count| format!("[server]\nlisten = [{}]", "\":80\",".repeat(count));
         assert!(config(&listens(LISTEN_MAX)).is_ok());
         assert!(config(&listens(LISTEN_MAX + 1)).is_err());

@@ -33,7 +33,7 @@ pub(super) struct Raw {
 pub(super) struct RawServer {
     pub(super) listen: Option<Spanned<List<Listen>>>,
     pub(super) name: Option<Is<Label>>,
-    pub(super) heartbeat: Option<Is<Count<1, 3600>>>,
+    pub(super) heartbeat: Option<Is<Count<1, 30>>>,
     pub(super) hosts: Option<List<Host>>,
     pub(super) origins: Option<List<Origin>>,
     pub(super) cors: Option<List<Cors>>,
