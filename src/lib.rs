@@ -14,8 +14,8 @@
 //! - L5 `cli`, `main` flags, banner, client commands
 //!
 //! # The way of an event
-//! A source reads, or a peer posts; `Hub::publish` encodes the event once, into the ring; at the end
-//! of the turn `Peers::flush` renders it once for each audience and sends it to each member.
+//! A source reads, or a peer posts; `Hub::publish` encodes the event once, into the ring; at the
+//! end of the turn `Peers::flush` renders it once for each audience and sends it to each member.
 //!
 //! # What is deliberately absent
 //! - No queue per viewer: the log is the queue, the cursor is the back-pressure.

@@ -1,8 +1,8 @@
 //! One event: its sequence number, its topic, and its final JSON text with the spans of its parts.
 //!
-//! The text is the envelope of DESIGN.md 3, `{"id":..,"topic":..,"time":..,"value":..}` with `state`
-//! last when it is not ok. It is written once, here, and never changed. The value must already be
-//! canonical JSON text; this file never parses one.
+//! The text is the envelope of DESIGN.md 3, `{"id":..,"topic":..,"time":..,"value":..}` with
+//! `state` last when it is not ok. It is written once, here, and never changed. The value must
+//! already be canonical JSON text; this file never parses one.
 
 use crate::buffer::{Full, Writer};
 

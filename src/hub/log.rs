@@ -1,8 +1,9 @@
 //! The ring of the newest events, addressed by sequence number.
 //!
-//! Records lie whole and in order in one fixed byte ring; a table of as many entries as the ring has
-//! room for small events says where each begins. It knows nothing of topics beyond their number,
-//! never grows, and never drops an event by itself: the hub evicts the oldest until there is room.
+//! Records lie whole and in order in one fixed byte ring; a table of as many entries as the ring
+//! has room for small events says where each begins. It knows nothing of topics beyond their
+//! number, never grows, and never drops an event by itself: the hub evicts the oldest until there
+//! is room.
 
 use super::event::{Draft, Event, Seq, Spans};
 use crate::buffer::Writer;

@@ -1,7 +1,7 @@
 //! A peer that asks: its input is read into a lent buffer, each request answered in order, and the
 //! buffer goes back when nothing is left in it.
 
-use super::subscribe::Events;
+use super::polls::Events;
 use super::*;
 use crate::buffer::Writer;
 use crate::connection::{Connection, Turn};
@@ -162,6 +162,8 @@ impl<O: Outlet> Peers<O> {
             let turn = entry
                 .connection
                 .advance(input, &self.settings.policy, || outlet.peer(slot));
+            self.counters.requests +=
+                u64::from(matches!(turn, Turn::Request(_) | Turn::Refused(_)));
             match turn {
                 Turn::More => return self.rest(slot, exchange),
                 Turn::Continue => {
@@ -237,7 +239,6 @@ impl<O: Outlet> Peers<O> {
 
     fn execute(&mut self, slot: u32, exchange: u16, plan: Plan) {
         self.slots[slot].mark(SILENT, false);
-        self.counters.requests += 1;
         if let Plan::Subscribe(subscription) = plan {
             return self.subscribe(slot, subscription);
         }

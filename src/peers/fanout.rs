@@ -229,72 +229,77 @@ impl<O: Outlet> Peers<O> {
         if self.slots[slot].is(BLOCKED) || self.slots[slot].spill != NO_BUFFER {
             return;
         }
-        let head = self.hub.head();
-        let audience = self.hub.audiences.audience(index);
+        // Its half-sent event is no longer there to be finished: it resumes by its cursor.
         let lapped = self.hub.is_lapped(cursor);
-        let first = self.hub.first();
-        let (plan, skip) = match place {
-            Place::Front | Place::Waiting => return,
-            // Its half-sent event is no longer there to be finished: it resumes by its cursor.
-            Place::Replay { offset } if offset > 0 && lapped => return self.close(slot),
+        if lapped && matches!(place, Place::Replay { offset } if offset > 0) {
+            return self.close(slot);
+        }
+        let Some((plan, skip)) = self.plan(index, cursor, place) else {
+            return;
+        };
+        let framing = Framing::of(self.hub.audiences.audience(index).wish.framing);
+        let tell = lapped && !greeted && matches!(place, Place::Replay { .. });
+        let prefix = if tell {
+            self.tell_lost(index, cursor, prefix)
+        } else {
+            prefix
+        };
+        let (hub, run) = (&self.hub, &mut self.run);
+        let mut out = Writer::resume(&mut self.scratch, prefix);
+        let rendered = render_feed(hub, run, index, cursor, plan, framing, &mut out);
+        self.send_pumped(slot, index, skip, rendered, plan);
+    }
+
+    /// How a viewer that is behind goes on, and how many bytes of its next event are sent already.
+    fn plan(&self, index: u32, cursor: Seq, place: Place) -> Option<(Plan, usize)> {
+        let (first, head) = (self.hub.first(), self.hub.head());
+        let plan = |catch_up_to, fresh, end| Plan {
+            catch_up_to,
+            fresh,
+            end,
+        };
+        match place {
+            Place::Front | Place::Waiting => None,
             Place::Replay { offset } => {
-                let catch_up_to = lapped.then(|| first - 1);
-                (
-                    Plan {
-                        catch_up_to,
-                        fresh: false,
-                        end: head,
-                    },
-                    offset as usize,
-                )
+                let catch_up_to = self.hub.is_lapped(cursor).then(|| first - 1);
+                Some((plan(catch_up_to, false, head), offset as usize))
             }
             Place::CatchUp { bound, fresh } => {
-                let ends = audience.wish.interval_ms > 0 || bound + 1 < first;
-                let end = if ends { bound } else { head };
-                (
-                    Plan {
-                        catch_up_to: Some(bound),
-                        fresh,
-                        end,
-                    },
-                    0,
-                )
+                let interval = self.hub.audiences.audience(index).wish.interval_ms > 0;
+                let end = if interval || bound + 1 < first {
+                    bound
+                } else {
+                    head
+                };
+                Some((plan(Some(bound), fresh, end), 0))
             }
-        };
-        let framing = Framing::of(audience.wish.framing);
-        let is_replay = matches!(place, Place::Replay { .. });
-        let lost = self.hub.lost(
-            cursor,
-            &audience.set,
-            audience.wish.patterns.want_everything(),
-        );
-        let mut out = Writer::resume(&mut self.scratch, prefix);
-        if is_replay && lapped && !greeted && lost.count > 0 {
-            self.counters.lapped += 1;
-            let id = Id {
-                log: self.hub.log_name(),
-                seq: cursor,
-            };
-            let hello = Hello {
-                id,
-                lost: lost.count,
-                exact: lost.exact,
-                reset: false,
-            };
-            let put = framing.chunk(&mut out, |out| (framing.row().hello)(&hello, out));
-            put.expect("a hello fits an empty buffer");
         }
-        let rendered = render_feed(
-            &self.hub,
-            &mut self.run,
-            index,
-            cursor,
-            plan,
-            framing,
-            &mut out,
-        );
-        self.run.bytes = out.len();
-        self.send_pumped(slot, index, skip, rendered, plan);
+    }
+
+    /// Appends a hello to the scratch if a lapped cursor has lost anything; how long it is then.
+    fn tell_lost(&mut self, index: u32, cursor: Seq, from: usize) -> usize {
+        let audience = self.hub.audiences.audience(index);
+        let everything = audience.wish.patterns.want_everything();
+        let lost = self.hub.lost(cursor, &audience.set, everything);
+        if lost.count == 0 {
+            return from;
+        }
+        self.counters.lapped += 1;
+        let framing = Framing::of(audience.wish.framing);
+        let id = Id {
+            log: self.hub.log_name(),
+            seq: cursor,
+        };
+        let hello = Hello {
+            id,
+            lost: lost.count,
+            exact: lost.exact,
+            reset: false,
+        };
+        let mut out = Writer::resume(&mut self.scratch, from);
+        let put = framing.chunk(&mut out, |out| (framing.row().hello)(&hello, out));
+        put.expect("a hello fits an empty buffer");
+        out.len()
     }
 
     fn send_pumped(&mut self, slot: u32, index: u32, skip: usize, rendered: Rendered, plan: Plan) {

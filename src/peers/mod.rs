@@ -1,17 +1,19 @@
 //! All peers: who is connected, what each is doing, and how events reach those that are held.
 //!
 //! The pure middle of the server. Bytes, the time and readiness come in through methods; bytes go
-//! out through an `Outlet`. So the whole of it runs in tests under a virtual clock, cut at any byte,
-//! with peers that stall or vanish. It never names a socket, a clock or a task.
+//! out through an `Outlet`. So the whole of it runs in tests under a virtual clock, cut at any
+//! byte, with peers that stall or vanish. It never names a socket, a clock or a task.
 //!
 //! - `slots`: the slab, its lists, the buffer pools.
 //! - `exchange`: a peer that asks: read, process, answer.
 //! - `fanout`: events to viewers: one rendering for each audience, one send for each member.
-//! - `subscribe`: how a viewer or a poll begins, and how a poll is answered.
+//! - `subscribe`: how a viewer or a poll begins.
+//! - `polls`: how polls are answered.
 //! - `sweep`: deadlines, heartbeats, ticks, draining.
 
 mod exchange;
 mod fanout;
+mod polls;
 mod slots;
 mod subscribe;
 mod sweep;

@@ -86,6 +86,7 @@ impl<O: Outlet> Peers<O> {
                 .connection
                 .asked
                 .keep_alive = false;
+            self.counters.requests += 1;
             self.refuse(slot, &refusal);
             self.finish(slot);
         }

@@ -1,5 +1,5 @@
-//! `GET /metrics`: Prometheus text format 0.0.4, names and base units by its rules. Values of topics
-//! appear while they are numbers and fresh; a stale one is left out, never repeated.
+//! `GET /metrics`: Prometheus text format 0.0.4, names and base units by its rules. Values of
+//! topics appear while they are numbers and fresh; a stale one is left out, never repeated.
 
 use core::fmt::Write;
 
@@ -72,9 +72,11 @@ static ROWS: &[Row] = &[
         "Connections accepted.",
         |c| c.counters.accepted,
     ),
-    counter("encke_requests_total", "Requests answered or held.", |c| {
-        c.counters.requests
-    }),
+    counter(
+        "encke_requests_total",
+        "Requests answered, held or refused.",
+        |c| c.counters.requests,
+    ),
     counter(
         "encke_requests_refused_total",
         "Requests refused with a 4xx or 5xx status.",

@@ -70,7 +70,7 @@ pub enum Plan {
 pub struct Counters {
     /// Peers accepted.
     pub accepted: u64,
-    /// Requests answered or held.
+    /// Requests: answered, held or refused.
     pub requests: u64,
     /// Requests refused with a 4xx or 5xx.
     pub refused: u64,

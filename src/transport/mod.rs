@@ -113,7 +113,8 @@ pub struct Transport {
     pub content_type: &'static str,
     /// Stream or answer.
     pub shape: Shape,
-    /// What a body begins with, given the browser's next retry: padding, or the opening of an answer.
+    /// What a body begins with, given the browser's next retry: padding, or the opening of an
+    /// answer.
     pub open: fn(retry_ms: u64, padding: usize, out: &mut Writer<'_>) -> Result<(), Full>,
     /// The hello.
     pub hello: fn(&Hello<'_>, &mut Writer<'_>) -> Result<(), Full>,

@@ -19,6 +19,8 @@ pub(super) const SSE: Transport = Transport {
     busy,
 };
 
+/// `retry:` stands in the block of the hello that follows: some clients take a block of its own for
+/// an event.
 fn open(retry_ms: u64, padding: usize, out: &mut Writer<'_>) -> Result<(), Full> {
     if padding > 0 {
         out.put(b":")?;
@@ -27,7 +29,7 @@ fn open(retry_ms: u64, padding: usize, out: &mut Writer<'_>) -> Result<(), Full>
     }
     out.put(b"retry: ")?;
     out.put_u64(retry_ms)?;
-    out.put(b"\n\n")
+    out.put(b"\n")
 }
 
 fn hello(hello: &Hello<'_>, out: &mut Writer<'_>) -> Result<(), Full> {

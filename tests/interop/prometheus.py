@@ -73,7 +73,7 @@ class Metrics(unittest.TestCase):
         families = self.families()
         shown = {s.labels["topic"]: s.value for s in families["encke_topic_value"].samples}
         self.assertEqual(shown.get("zero"), 0)
-        self.assertEqual(shown.get("large"), float(values["large"]))
+        self.assertEqual(float(shown["large"]), float(values["large"]))
         self.assertEqual(shown.get("exp"), 1.5e-7)
         self.assertFalse({"text", "none", "list"} & set(shown))
         up = {s.labels["topic"]: s.value for s in families["encke_topic_up"].samples}

@@ -94,14 +94,18 @@ class Client(unittest.TestCase):
         self.assertEqual([watch.line()["value"] for _ in range(3)], [4, 5, 7])
 
     def test_watch_ends_with_its_reader(self):
-        watch = self.watch(self.server.url)
-        watch.process.stdout.close()
-        for n in range(20):
-            self.server.request("PUT", "/topics/a", str(n))
-            if watch.process.poll() is not None:
-                break
-            time.sleep(0.1)
-        self.assertEqual(watch.process.wait(5), 0)
+        self.server.request("PUT", "/topics/a", "1")
+        line = f"{common.BIN} watch {self.server.url} | head -n 1; echo ${{PIPESTATUS[0]}}"
+        shell = subprocess.Popen(["bash", "-c", line], stdout=subprocess.PIPE, text=True)
+        with shell.stdout:
+            self.assertEqual(json.loads(shell.stdout.readline())["value"], 1)
+            for n in range(100):
+                self.server.request("PUT", "/topics/a", str(n))
+                if shell.poll() is not None:
+                    break
+                time.sleep(0.05)
+            self.assertEqual(shell.wait(5), 0)
+            self.assertEqual(shell.stdout.read(), "0\n")
 
     def test_watch_over_a_restart(self):
         for how in [signal.SIGKILL, signal.SIGTERM]:

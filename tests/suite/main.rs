@@ -1,4 +1,7 @@
 //! All tests that go beyond one file, as one binary.
 #![expect(clippy::unwrap_used, reason = "a test may say so")]
 
+mod alloc;
+mod hub;
 mod live;
+mod tidy;

@@ -1,0 +1,149 @@
+//! Nothing allocates between a published event and a socket: counted, on this thread, by the
+//! allocator itself.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use encke::access::{Peer, Policy};
+use encke::hub::Now;
+use encke::hub::event::{State, Time};
+use encke::peers::{Outlet, Peers, Received, Sent, Settings};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+#[expect(unsafe_code, reason = "an allocator is unsafe by its signature")]
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: as our caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as our caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Takes everything, gives what was put in; allocates nothing once its buffers have grown.
+#[derive(Debug, Default)]
+struct Sink {
+    input: Vec<Vec<u8>>,
+    sent: u64,
+    last: Vec<u8>,
+}
+
+impl Outlet for Sink {
+    fn send(&mut self, _: u32, bytes: &[u8]) -> Sent {
+        self.sent += 1;
+        self.last.clear();
+        self.last.extend_from_slice(bytes);
+        Sent::Bytes(bytes.len())
+    }
+
+    fn recv(&mut self, slot: u32, into: &mut [u8]) -> Received {
+        let input = &mut self.input[slot as usize];
+        if input.is_empty() {
+            return Received::Nothing;
+        }
+        into[..input.len()].copy_from_slice(input);
+        let bytes = input.len();
+        input.clear();
+        Received::Bytes(bytes)
+    }
+
+    fn shut(&mut self, _: u32) {}
+
+    fn close(&mut self, _: u32) {}
+
+    fn peer(&mut self, _: u32) -> Peer {
+        Peer {
+            address: [127, 0, 0, 1].into(),
+            secure: false,
+        }
+    }
+}
+
+fn now(ms: u64) -> Now {
+    Now {
+        time: Time::Wall(1_700_000_000_000 + ms),
+        ms,
+    }
+}
+
+fn ask(peers: &mut Peers<Sink>, slot: u32, request: &[u8]) {
+    peers.outlet.input[slot as usize].extend_from_slice(request);
+    peers.readable(slot);
+}
+
+#[test]
+fn an_event_reaches_its_viewers_without_an_allocation() {
+    let settings = Settings {
+        viewers: 200,
+        pages: 64,
+        ring_bytes: 65_536,
+        topics: 64,
+        heartbeat_ms: 15_000,
+        board: "board".into(),
+        policy: Policy::default(),
+        seed: 1,
+    };
+    let sink = Sink {
+        input: (0..200).map(|_| Vec::with_capacity(512)).collect(),
+        ..Sink::default()
+    };
+    let mut peers = Peers::new(settings, sink, now(0));
+    let poster = peers.accept().unwrap();
+    for path in ["/events/sse", "/events/stream"] {
+        for version in ["1.1\r\nHost: localhost", "1.0"] {
+            for _ in 0..25 {
+                let slot = peers.accept().unwrap();
+                ask(
+                    &mut peers,
+                    slot,
+                    format!("GET {path} HTTP/{version}\r\n\r\n").as_bytes(),
+                );
+            }
+        }
+    }
+    let polls: Vec<u32> = (0..20).map(|_| peers.accept().unwrap()).collect();
+    const POST: &[u8] = b"POST /topics/a/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 21\r\n\r\n{\"x\": [1, 2.5, \"\xc3\xa4\"]}";
+    let (mut allocations, mut deliveries) = (0, 0);
+    for ms in 0..2_000u64 {
+        peers.set_now(now(ms));
+        // Asking again is the client's doing: its text is made outside of what is counted.
+        let texts: Vec<Vec<u8>> = polls
+            .iter()
+            .map(|_| {
+                let (log, head) = (peers.hub.log_name(), peers.hub.head());
+                format!("GET /events/poll?since={log}-{head} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    .into_bytes()
+            })
+            .collect();
+        let (before, sent) = (ALLOCATIONS.with(Cell::get), peers.outlet.sent);
+        for (&slot, text) in polls.iter().zip(&texts) {
+            ask(&mut peers, slot, text);
+        }
+        ask(&mut peers, poster, POST);
+        peers.hub.publish("c", b"1", State::Ok, now(ms)).unwrap();
+        peers.run_queue();
+        peers.sweep();
+        peers.flush();
+        if ms >= 100 {
+            allocations += ALLOCATIONS.with(Cell::get) - before;
+            deliveries += peers.outlet.sent - sent;
+        }
+    }
+    // One send for the post, one for each of 100 viewers, one for each of 20 polls.
+    assert_eq!(deliveries, 1_900 * 121);
+    assert_eq!(allocations, 0, "over {deliveries} sends");
+    assert_eq!(peers.counters.refused, 0);
+}
