@@ -131,32 +131,24 @@ impl<O: Outlet> Peers<O> {
             plan,
             first: true,
         };
-        self.answer_all(index, events, hello, |_| true);
+        self.answer_all(index, events, hello);
     }
 
-    /// Answers those polls of an audience that `wanted` picks, all with the same bytes.
-    fn answer_all(
-        &mut self,
-        index: u32,
-        events: Events,
-        hello: Option<(Start, Lost)>,
-        wanted: impl Fn(&Phase) -> bool,
-    ) {
+    /// Answers all polls of an audience with the same bytes.
+    fn answer_all(&mut self, index: u32, events: Events, hello: Option<(Start, Lost)>) {
         let mut framing = Framing::of(events.wish.framing);
         framing.last |= self.draining;
         let head = self.hub.head();
         let (body_bytes, rest) = self.render_answer(events, hello, Some(0));
         self.hub.audiences.audience_mut(index).position = head;
-        let mut slot = self.hub.audiences.audience(index).front.head;
-        if let Some(rest) = rest {
-            return self.answer_long(index, body_bytes, &rest, framing);
-        }
         let from = self.put_answer_head(framing, body_bytes);
+        let mut slot = self.hub.audiences.audience(index).front.head;
         while slot != NOBODY {
             let next = self.slots[slot].next;
-            if wanted(&self.slots[slot].phase) {
-                self.counters.deliveries += 1;
-                self.answer_one(slot, framing, from, RESPONSE_HEAD_BYTES_MAX + body_bytes);
+            self.counters.deliveries += 1;
+            match &rest {
+                None => self.answer_one(slot, framing, from, RESPONSE_HEAD_BYTES_MAX + body_bytes),
+                Some(rest) => self.answer_long(slot, body_bytes, rest, framing),
             }
             slot = next;
         }
@@ -211,31 +203,32 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
-    /// Begins an answer longer than a buffer to every poll of an audience; each goes on by itself.
-    fn answer_long(&mut self, index: u32, body_bytes: usize, rest: &Events, framing: Framing) {
-        while self.hub.audiences.is_used(index) {
-            let slot = self.hub.audiences.audience(index).front.head;
-            let Phase::Poll { exchange, .. } = self.slots[slot].phase else {
-                return;
-            };
-            let lent = if exchange == NO_BUFFER {
-                self.lend()
-            } else {
-                Some(exchange)
-            };
-            let Some(lent) = lent else {
-                self.close(slot);
-                continue;
-            };
-            self.set_phase(slot, Phase::Busy { exchange: lent });
-            self.leave(index);
-            let asked = &mut self.exchanges[usize::from(lent)].connection.asked;
-            (asked.version, asked.keep_alive) = (framing.version, !framing.last);
-            let rest = Rest::Events(Box::new(rest.clone()));
-            let (length, fields) = (Length::Open, &[response::STREAMING]);
-            let content_type = framing.row().content_type;
-            self.send_answer(slot, 200, content_type, length, fields, body_bytes, rest);
-        }
+    /// Begins an answer longer than a buffer to one held poll; it goes on by itself. Without a
+    /// buffer for that it is closed, and asks again.
+    fn answer_long(&mut self, slot: u32, body_bytes: usize, rest: &Events, framing: Framing) {
+        let Phase::Poll {
+            audience, exchange, ..
+        } = self.slots[slot].phase
+        else {
+            return;
+        };
+        let lent = if exchange == NO_BUFFER {
+            self.lend()
+        } else {
+            Some(exchange)
+        };
+        let Some(lent) = lent else {
+            self.counters.evicted += 1;
+            return self.close(slot);
+        };
+        self.set_phase(slot, Phase::Busy { exchange: lent });
+        self.leave(audience);
+        let asked = &mut self.exchanges[usize::from(lent)].connection.asked;
+        (asked.version, asked.keep_alive) = (framing.version, !framing.last);
+        let rest = Rest::Events(Box::new(rest.clone()));
+        let (length, fields) = (Length::Open, &[response::STREAMING]);
+        let content_type = framing.row().content_type;
+        self.send_answer(slot, 200, content_type, length, fields, body_bytes, rest);
     }
 
     /// Answers the polls of an audience whose time is over, or all when draining.
@@ -287,9 +280,8 @@ impl<O: Outlet> Peers<O> {
         let mut framing = Framing::of(events.wish.framing);
         framing.last |= self.draining;
         let (body_bytes, rest) = self.render_answer(events, None, Some(0));
-        if rest.is_some() {
-            // More than a buffer at one tick: it asks again and is answered in pieces.
-            return self.close(slot);
+        if let Some(rest) = rest {
+            return self.answer_long(slot, body_bytes, &rest, framing);
         }
         let from = self.put_answer_head(framing, body_bytes);
         self.answer_one(slot, framing, from, RESPONSE_HEAD_BYTES_MAX + body_bytes);
