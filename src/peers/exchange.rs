@@ -376,14 +376,19 @@ impl<O: Outlet> Peers<O> {
         is_last: bool,
     ) -> usize {
         let end = RESPONSE_HEAD_BYTES_MAX + body_bytes;
-        if length != Length::Open || version == Version::Http10 || body_bytes == 0 {
+        if length != Length::Open || version == Version::Http10 {
             return end;
         }
-        head.put_hex(body_bytes as u64)
-            .and_then(|()| head.put(b"\r\n"))
-            .expect("a size fits");
-        let tail: &[u8] = if is_last { b"\r\n0\r\n\r\n" } else { b"\r\n" };
-        debug_assert!(tail.ends_with(if is_last { LAST_CHUNK } else { b"\r\n" }));
+        let mut tail: &[u8] = if is_last { b"\r\n0\r\n\r\n" } else { b"\r\n" };
+        if body_bytes == 0 {
+            // An empty chunk would be the last one.
+            tail = if is_last { LAST_CHUNK } else { b"" };
+        } else {
+            let put = head
+                .put_hex(body_bytes as u64)
+                .and_then(|()| head.put(b"\r\n"));
+            put.expect("a size fits");
+        }
         self.scratch[end..end + tail.len()].copy_from_slice(tail);
         end + tail.len()
     }

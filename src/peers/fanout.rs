@@ -305,12 +305,13 @@ impl<O: Outlet> Peers<O> {
     fn send_pumped(&mut self, slot: u32, index: u32, skip: usize, rendered: Rendered, plan: Plan) {
         let bytes = self.run.bytes;
         let cursor = rendered.cursor;
+        let interval = self.hub.audiences.audience(index).wish.interval_ms > 0;
         let place = match plan.catch_up_to {
-            Some(bound) if cursor < bound && plan.fresh => Place::CatchUp { bound, fresh: true },
-            Some(bound) if cursor < bound && plan.end == bound => Place::CatchUp {
+            Some(bound) if cursor < bound && (plan.fresh || interval) => Place::CatchUp {
                 bound,
-                fresh: false,
+                fresh: plan.fresh,
             },
+            _ if interval => Place::Waiting,
             _ => Place::Replay { offset: 0 },
         };
         let behind = Phase::Viewer {
@@ -330,17 +331,7 @@ impl<O: Outlet> Peers<O> {
         if sent < bytes {
             self.set_phase(slot, behind);
             if sent >= rendered.replay_from {
-                let (cursor, offset) = self.position_in_run(sent, rendered.replay_from);
-                let place = Place::Replay { offset };
-                self.set_phase(
-                    slot,
-                    Phase::Viewer {
-                        audience: index,
-                        cursor,
-                        place,
-                    },
-                );
-                self.slots[slot].mark(BLOCKED, true);
+                self.fall_behind(slot, index, sent, rendered.replay_from);
             } else {
                 self.keep(slot, sent, bytes);
             }

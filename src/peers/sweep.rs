@@ -337,7 +337,7 @@ impl<O: Outlet> Peers<O> {
         );
         self.set_phase(
             slot,
-            Phase::Closing {
+            Phase::Ending {
                 since_ms: self.now.ms,
             },
         );

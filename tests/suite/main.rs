@@ -4,4 +4,6 @@
 mod alloc;
 mod hub;
 mod live;
+mod sim;
+mod support;
 mod tidy;

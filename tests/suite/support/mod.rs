@@ -1,0 +1,4 @@
+//! What the tests of peers share: a world without sockets and clocks, and transcripts played in it.
+
+pub(crate) mod client;
+pub(crate) mod world;
