@@ -154,6 +154,17 @@ impl Hub {
         }
     }
 
+    /// The bytes an event's text would have, after what is `ahead` of it in its list.
+    pub fn event_bytes(&self, topic: &str, value_bytes: usize, now: Now, ahead: Ahead) -> usize {
+        let seq = self.head() + 1 + ahead.events;
+        Draft {
+            seq,
+            ..self.draft(topic, b"", State::Ok, now)
+        }
+        .len()
+            + value_bytes
+    }
+
     /// Whether this event may be published, after what is `ahead` of it in its list.
     pub fn check(
         &self,

@@ -293,24 +293,32 @@ impl<O: Outlet> Peers<O> {
     /// A peer sends no more. It may still read, or it is gone: a held one is sent something that
     /// needs no answer, so that its kernel tells at once if nobody is there.
     pub fn half_closed(&mut self, slot: u32) {
-        self.slots[slot].mark(HALF_CLOSED, true);
-        match self.slots[slot].phase {
-            Phase::Viewer { .. } => self.heartbeat_one(slot),
-            Phase::Poll { audience, .. } => self.probe_poll(slot, audience),
-            _ => {}
+        if !self.slots[slot].is(HALF_CLOSED) {
+            self.slots[slot].mark(HALF_CLOSED, true);
+            match self.slots[slot].phase {
+                Phase::Viewer { .. } => self.heartbeat_one(slot),
+                Phase::Poll { .. } => self.probe_poll(slot),
+                _ => {}
+            }
         }
         if !matches!(self.slots[slot].phase, Phase::Free) {
             self.readable(slot);
         }
     }
 
-    /// An interim answer (RFC 9110 section 15.2.1), which HTTP/1.0 does not know.
-    fn probe_poll(&mut self, slot: u32, audience: u32) {
+    /// Sends a half-closed poll an interim answer (RFC 9110 section 15.2.1). HTTP/1.0 does not
+    /// know those: there the poll is answered with what there is, nothing.
+    fn probe_poll(&mut self, slot: u32) {
+        let Phase::Poll { audience, .. } = self.slots[slot].phase else {
+            return;
+        };
         let framing = Framing::of(self.hub.audiences.audience(audience).wish.framing);
-        if framing.version == Version::Http11 {
-            self.run_forget();
-            self.scratch[..CONTINUE.len()].copy_from_slice(CONTINUE);
-            self.deliver(slot, 0, CONTINUE.len());
+        if framing.version == Version::Http10 {
+            return self.expire_poll(slot);
+        }
+        // One that does not take as little as this does not read.
+        if self.outlet.send(slot, CONTINUE) != Sent::Bytes(CONTINUE.len()) {
+            self.close(slot);
         }
     }
 

@@ -233,20 +233,13 @@ impl<O: Outlet> Peers<O> {
 
     /// Answers the polls of an audience whose time is over, or all when draining.
     pub(super) fn expire_polls(&mut self, index: u32, now_ms: u64) {
-        let audience = self.hub.audiences.audience(index);
-        let (position, interval) = (audience.position, audience.wish.interval_ms > 0);
-        let wish = audience.wish.clone();
-        let mut slot = audience.front.head;
+        let mut slot = self.hub.audiences.audience(index).front.head;
         let mut earliest_ms = u64::MAX;
         while slot != NOBODY {
             let next = self.slots[slot].next;
-            if let Phase::Poll {
-                cursor, expiry_ms, ..
-            } = self.slots[slot].phase
-            {
+            if let Phase::Poll { expiry_ms, .. } = self.slots[slot].phase {
                 if expiry_ms <= now_ms {
-                    let end = if interval { cursor } else { position };
-                    self.answer_empty(slot, &wish, end);
+                    self.expire_poll(slot);
                 } else {
                     earliest_ms = earliest_ms.min(expiry_ms);
                 }
@@ -258,16 +251,27 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
-    fn answer_empty(&mut self, slot: u32, wish: &Wish, end: Seq) {
+    /// Answers a poll that nothing came for: no events.
+    pub(super) fn expire_poll(&mut self, slot: u32) {
+        let Phase::Poll {
+            audience, cursor, ..
+        } = self.slots[slot].phase
+        else {
+            return;
+        };
+        let audience = self.hub.audiences.audience(audience);
+        let interval = audience.wish.interval_ms > 0;
+        let end = if interval { cursor } else { audience.position };
         let plan = Plan {
             catch_up_to: None,
             fresh: false,
             end,
         };
+        let wish = audience.wish.clone();
         self.answer_each(
             slot,
             Events {
-                wish: wish.clone(),
+                wish,
                 cursor: end,
                 plan,
                 first: true,

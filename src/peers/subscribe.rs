@@ -272,6 +272,9 @@ impl<O: Outlet> Peers<O> {
         let audience = self.hub.audiences.audience_mut(index);
         audience.expiry_ms = audience.expiry_ms.min(expiry_ms);
         self.wake_by(expiry_ms);
+        if self.slots[slot].is(HALF_CLOSED) {
+            self.probe_poll(slot);
+        }
     }
 }
 

@@ -139,31 +139,52 @@ fn bad_json(error: json::Error) -> Refusal {
     }
 }
 
-/// The canonical JSON text of a published body, in `scratch`.
-fn canonical<'s>(body: &[u8], kind: BodyKind, scratch: &'s mut [u8]) -> Result<&'s [u8], Refusal> {
-    let mut out = Writer::new(scratch);
-    match json::canonical(body, &mut out) {
-        Ok(()) => {}
-        Err(json::Error {
-            fault: Fault::Full, ..
-        }) => {
-            return Err(refused(
-                Refused::TooLong(json::canonical_len(body).unwrap_or(body.len())),
-                None,
-            ));
-        }
-        Err(error) if kind == BodyKind::Json => return Err(bad_json(error)),
-        Err(_) => {
-            let text = core::str::from_utf8(body).map_err(|e| {
-                Refusal::new(400, "the body is not UTF-8 at byte {}").with([
-                    e.valid_up_to() as u64,
-                    0,
-                    0,
-                ])
-            })?;
-            if json::string(text, &mut out).is_err() {
-                return Err(refused(Refused::TooLong(json::string_len(text)), None));
+/// Why a body has no canonical text here.
+enum Unfit {
+    /// The text would have so many bytes.
+    Long(usize),
+    /// It is not what it says it is.
+    Bad(Refusal),
+}
+
+impl Unfit {
+    /// The refusal of the event it was to become.
+    fn refusal(self, name: &Name, context: &Context<'_>, index: Option<usize>) -> Refusal {
+        match self {
+            Unfit::Bad(refusal) => refusal,
+            Unfit::Long(value_bytes) => {
+                let ahead = Ahead {
+                    events: index.unwrap_or(0) as u64,
+                    new_topics: 0,
+                };
+                let bytes = context
+                    .hub
+                    .event_bytes(name, value_bytes, context.now, ahead);
+                refused(Refused::TooLong(bytes), index)
             }
+        }
+    }
+}
+
+/// The canonical JSON text of a published body, in `scratch`.
+fn canonical<'s>(body: &[u8], kind: BodyKind, scratch: &'s mut [u8]) -> Result<&'s [u8], Unfit> {
+    let mut out = Writer::new(scratch);
+    let parsed = match json::canonical(body, &mut out) {
+        // What is too long may be no JSON behind the place where the room ended.
+        Err(error) if error.fault == Fault::Full => json::canonical_len(body).map(Some),
+        other => other.map(|()| None),
+    };
+    match parsed {
+        Ok(None) => {}
+        Ok(Some(bytes)) => return Err(Unfit::Long(bytes)),
+        Err(error) if kind == BodyKind::Json => return Err(Unfit::Bad(bad_json(error))),
+        Err(_) => {
+            let text = core::str::from_utf8(body).map_err(|error| {
+                let at = [error.valid_up_to() as u64, 0, 0];
+                Unfit::Bad(Refusal::new(400, "the body is not UTF-8 at byte {}").with(at))
+            })?;
+            let string = json::string(text, &mut out);
+            string.map_err(|Full| Unfit::Long(json::string_len(text)))?;
         }
     }
     let bytes = out.len();
@@ -179,7 +200,8 @@ pub fn publish(
     scratch: &mut [u8],
     out: &mut Writer<'_>,
 ) -> Result<Reply, Refusal> {
-    let value = canonical(body, kind, scratch)?;
+    let value =
+        canonical(body, kind, scratch).map_err(|unfit| unfit.refusal(name, context, None))?;
     let seq = context
         .hub
         .publish(name, value, State::Ok, context.now)
@@ -272,8 +294,8 @@ pub fn publish_many(
     let mut new_topics = 0;
     for (index, element) in list()?.enumerate() {
         let (name, value) = item(element, index, &mut unescaped)?;
-        let value =
-            canonical(value, BodyKind::Json, scratch).map_err(|error| at_index(error, index))?;
+        let value = canonical(value, BodyKind::Json, scratch)
+            .map_err(|unfit| unfit.refusal(&name, context, Some(index)))?;
         context
             .hub
             .check(
@@ -292,7 +314,8 @@ pub fn publish_many(
     let mut last = 0;
     for (index, element) in list()?.enumerate() {
         let (name, value) = item(element, index, &mut unescaped)?;
-        let value = canonical(value, BodyKind::Json, scratch)?;
+        let value = canonical(value, BodyKind::Json, scratch)
+            .map_err(|unfit| unfit.refusal(&name, context, Some(index)))?;
         last = context
             .hub
             .publish(&name, value, State::Ok, context.now)
@@ -312,19 +335,6 @@ fn is_new<'a>(hub: &Hub, name: &Name, before: impl Iterator<Item = &'a [u8]>) ->
         && !before
             .enumerate()
             .any(|(i, e)| item(e, i, &mut unescaped).is_ok_and(|(n, _)| n == *name))
-}
-
-fn at_index(error: Refusal, index: usize) -> Refusal {
-    match error.status {
-        413 => Refusal::new(
-            413,
-            "item {}: the event would take {} bytes encoded, at most {} are taken",
-        )
-        .with([index as u64, error.numbers[0], EVENT_BYTES_MAX as u64]),
-        _ => {
-            Refusal::new(error.status, "item {}: its value does not fit").with([index as u64, 0, 0])
-        }
-    }
 }
 
 /// `DELETE /topics/NAME`: a last event with state `gone`; `{"id":..}`.

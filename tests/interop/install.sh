@@ -5,12 +5,16 @@ has() {
     command -v "$1" >/dev/null
 }
 
-# What is missing of Debian's packages: "command package" pairs, the first command that fits.
+find_browser() {
+    command -v chromium || command -v chromium-browser || command -v google-chrome
+}
+
+# What is missing of Debian's packages.
 packages=()
 has curl || packages+=(curl)
 has node || packages+=(nodejs)
 has npm || packages+=(npm)
-has chromium || has chromium-browser || has google-chrome || packages+=(chromium)
+[ -n "${ENCKE_CHROMIUM:=$(find_browser)}" ] || packages+=(chromium)
 has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 nginx="tests/.venv/nginx/usr/sbin/nginx"
 
@@ -22,6 +26,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     apt-get update -q || printf 'the list of packages is not quite fresh; going on\n'
     DEBIAN_FRONTEND=noninteractive $command || stop "these could not be installed: ${packages[*]}"
 fi
+export ENCKE_CHROMIUM="${ENCKE_CHROMIUM:-$(find_browser)}"
 node_major="$(node --version | sed 's/^v\([0-9]*\).*/\1/')"
 [ "$node_major" -ge 20 ] || stop "node is $(node --version); the tests need version 20 or later"
 cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||

@@ -123,7 +123,8 @@ class Readme(unittest.TestCase):
     def test_limits_are_those_of_the_code(self):
         source = "".join(
             (common.ROOT / path).read_text()
-            for path in ["src/limits.rs", "boards/generic.toml", "src/peers/sweep.rs", "src/server.rs"])
+            for path in ["src/limits.rs", "boards/generic.toml", "src/peers/sweep.rs", "src/server.rs",
+                         "src/server/sockets.rs"])
         for pattern, words in [
             (r"viewers = 10000", "| 10000, or fewer"),
             (r"pages = 256", "(`pages`) | 256 |"),
@@ -143,6 +144,9 @@ class Readme(unittest.TestCase):
             (r"BODY_MS: u64 = 60_000;", "| 10 s; 60 s |"),
             (r"STALL_MS: u64 = 20_000;", "| 20 s without progress |"),
             (r"DRAIN_MS: u64 = 3_000;", "| 3 s to tell every viewer |"),
+            (r"SEND_BUFFER_BYTES: usize = 64 \* 1024;", "| 64 KiB asked for"),
+            (r"USER_TIMEOUT_MS: u32 = 12_000;", "| 12 s with something unsent"),
+            (r"KEEP_ALIVE_IDLE_S: u64 = 10;", "else within 25 s |"),
         ]:
             with self.subTest(words):
                 self.assertRegex(source, pattern)
