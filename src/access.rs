@@ -26,7 +26,8 @@ impl Peer {
 /// What the configuration says of rights.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// Lower-case names this machine is called by, besides localhost and any IP address.
+    /// Lower-case names this machine is called by, besides localhost and any IP address; one with
+    /// a port only fits a Host with that port.
     pub names: Vec<String>,
     /// Origins that may write, besides our own.
     pub origins: Vec<String>,
@@ -79,7 +80,10 @@ impl Policy {
         let ours = host.is_some_and(|host| {
             ip(host).is_some()
                 || is_name(host, "localhost")
-                || self.names.iter().any(|name| is_name(host, name))
+                || self
+                    .names
+                    .iter()
+                    .any(|name| is_name(host, name) || is_name(head.host, name))
         });
         ours.then_some(()).ok_or(Refusal::new(
             421,

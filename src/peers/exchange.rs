@@ -97,21 +97,33 @@ impl<O: Outlet> Peers<O> {
 
     /// An idle peer has input: it gets a buffer, or waits for one unread.
     pub(super) fn begin(&mut self, slot: u32) {
-        match self.lend() {
+        let lent = self.lend().or_else(|| {
+            // Half a head that is slow to become a whole one gives way.
+            let slow = self.first(self.busy, Peers::is_slow_head)?;
+            self.counters.evicted += 1;
+            self.close(slow);
+            self.lend()
+        });
+        let since_ms = self.now.ms;
+        match lent {
             Some(exchange) => {
                 self.set_phase(slot, Phase::Busy { exchange });
                 self.read(slot);
             }
             None => {
-                self.set_phase(
-                    slot,
-                    Phase::Starved {
-                        since_ms: self.now.ms,
-                    },
-                );
-                self.wake_by(self.now.ms + sweep::IDLE_MS);
+                self.set_phase(slot, Phase::Starved { since_ms });
+                self.wake_by(since_ms + sweep::STARVED_MS);
             }
         }
+    }
+
+    /// Whether a peer's head has been on its way for longer than any good network takes.
+    fn is_slow_head(&self, slot: u32) -> bool {
+        let Phase::Busy { exchange } = self.slots[slot].phase else {
+            return false;
+        };
+        let deadline_ms = self.exchanges[usize::from(exchange)].deadline_ms;
+        self.is_headless(slot) && deadline_ms + sweep::SLOW_HEAD_MS <= self.now.ms + sweep::HEAD_MS
     }
 
     /// Reads until there is nothing more, or an answer must go out first.

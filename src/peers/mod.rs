@@ -92,6 +92,12 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// What a peer is told that there is no room for; it needs no buffer.
+pub const TURNED_AWAY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 44\r\nRetry-After: 10\r\nConnection: close\r\n\r\n\
+    all connections are taken; try again later.\n";
+
 /// Buffers for what sockets did not take.
 const SPILLS: u16 = 256;
 const SPILL_BYTES: usize = RESPONSE_HEAD_BYTES_MAX + OUTPUT_BYTES_MAX + 16;

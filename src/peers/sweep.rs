@@ -9,6 +9,10 @@ use crate::transport::{Busy, Reason};
 
 /// An accepted or idle peer says nothing for so long.
 pub(super) const IDLE_MS: u64 = 20_000;
+/// A peer waits so long for a buffer; then it is told that there is none.
+pub(super) const STARVED_MS: u64 = 5_000;
+/// A head that takes longer gives way when somebody waits for a buffer.
+pub(super) const SLOW_HEAD_MS: u64 = 1_000;
 /// A head takes so long from its first byte.
 pub(super) const HEAD_MS: u64 = 10_000;
 /// A body takes so long from its head.
@@ -29,7 +33,7 @@ impl<O: Outlet> Peers<O> {
         }
         self.wake_ms = u64::MAX;
         self.sweep_list(self.idle, IDLE_MS);
-        self.sweep_list(self.starved, IDLE_MS);
+        self.sweep_list(self.starved, STARVED_MS);
         self.sweep_list(self.ending, STALL_MS);
         self.sweep_list(self.closing, LINGER_MS);
         self.sweep_busy();
@@ -54,8 +58,21 @@ impl<O: Outlet> Peers<O> {
             if since_ms + wait_ms > self.now.ms {
                 return self.wake_by(since_ms + wait_ms);
             }
-            self.close(slot);
+            match self.slots[slot].phase {
+                Phase::Starved { .. } => self.turn_away(slot),
+                _ => self.close(slot),
+            }
             slot = next;
+        }
+    }
+
+    /// Tells a peer that no buffer became free for its request.
+    fn turn_away(&mut self, slot: u32) {
+        self.counters.requests += 1;
+        self.counters.refused += 1;
+        match self.outlet.send(slot, TURNED_AWAY) {
+            Sent::Bytes(_) => self.close_gently(slot),
+            Sent::Gone => self.close(slot),
         }
     }
 

@@ -10,8 +10,8 @@ use crate::buffer::{Full, Writer};
 use crate::hub::{Hub, Now};
 use crate::limits::TOPIC_BYTES_MAX;
 use crate::name;
-use crate::transport::TRANSPORTS;
 use crate::transport::subscription::{Subscription, negotiate};
+use crate::transport::{TRANSPORTS, Transport};
 use crate::wire::Refusal;
 use crate::wire::request::{Head, Method};
 use crate::wire::response::NO_STORE;
@@ -59,7 +59,7 @@ pub enum Plan {
     Metrics,
     /// Liveness.
     Health,
-    /// The methods there are.
+    /// The methods there are, as a response field.
     Options(&'static str),
     /// Hold, or answer with events.
     Subscribe(Subscription),
@@ -176,30 +176,48 @@ impl Listing {
     }
 }
 
-type Make = fn(&Head<'_>, path: &str) -> Result<Plan, Refusal>;
+type Make = fn(&Head<'_>, rest: &str) -> Result<Plan, Refusal>;
 
-/// A resource: the first segment of its path, and what each method makes of the rest.
+/// Which paths below its first segment a resource has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Below {
+    /// None.
+    Nothing,
+    /// A topic's name, or what should be one.
+    Topic,
+    /// The name of a transport's own path.
+    Transport,
+}
+
+impl Below {
+    fn has(self, rest: &str) -> bool {
+        match self {
+            Below::Nothing => rest.is_empty(),
+            Below::Topic => !rest.is_empty(),
+            Below::Transport => transport(rest).is_some(),
+        }
+    }
+}
+
+/// A resource: where it is, and what each method makes of a request.
 struct Row {
     segment: &'static str,
+    below: Below,
+    /// The methods there are, as a response field.
     allow: &'static str,
-    /// `Allow` as a refusal's field.
-    allow_field: &'static str,
     get: Make,
     put: Option<Make>,
     post: Option<Make>,
     delete: Option<Make>,
 }
 
-const READ: &str = "GET, HEAD, OPTIONS";
-const READ_FIELD: &str = "Allow: GET, HEAD, OPTIONS\r\n";
-const ALL: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
-const ALL_FIELD: &str = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n";
+const READ: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 
-const fn read_only(segment: &'static str, get: Make) -> Row {
+const fn read_only(segment: &'static str, below: Below, get: Make) -> Row {
     Row {
         segment,
+        below,
         allow: READ,
-        allow_field: READ_FIELD,
         get,
         put: None,
         post: None,
@@ -208,7 +226,7 @@ const fn read_only(segment: &'static str, get: Make) -> Row {
 }
 
 static ROWS: &[Row] = &[
-    read_only("", |head, _| {
+    read_only("", Below::Nothing, |head, _| {
         if head
             .query
             .split(|b| *b == b'&')
@@ -224,36 +242,35 @@ static ROWS: &[Row] = &[
             .any(|f| page::is_unchanged(f, gzip));
         Ok(Plan::Page { gzip, unchanged })
     }),
-    read_only("events", |head, rest| {
-        let transport = if rest.is_empty() {
-            negotiate(head)
-        } else {
-            let own =
-                |row: &crate::transport::Transport| row.path.strip_prefix("/events/") == Some(rest);
-            TRANSPORTS.iter().position(own).ok_or(NOT_FOUND)? as u8
-        };
-        Ok(Plan::Subscribe(Subscription::parse(transport, head)?))
+    read_only("events", Below::Nothing, |head, _| {
+        Ok(Plan::Subscribe(Subscription::parse(negotiate(head), head)?))
+    }),
+    read_only("events", Below::Transport, |head, rest| {
+        Ok(Plan::Subscribe(Subscription::parse(
+            transport(rest).ok_or(NOT_FOUND)?,
+            head,
+        )?))
     }),
     Row {
         segment: "topics",
-        allow: ALL,
-        allow_field: ALL_FIELD,
-        get: |_, rest| {
-            if rest.is_empty() {
-                Ok(Plan::Topics)
-            } else {
-                Ok(Plan::Topic(topic(rest)?))
-            }
-        },
+        below: Below::Nothing,
+        allow: "Allow: GET, HEAD, POST, OPTIONS\r\n",
+        get: |_, _| Ok(Plan::Topics),
+        put: None,
+        post: Some(|head, _| body_kind(head).map(|_| Plan::PublishMany)),
+        delete: None,
+    },
+    Row {
+        segment: "topics",
+        below: Below::Topic,
+        allow: "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n",
+        get: |_, rest| Ok(Plan::Topic(topic(rest)?)),
         put: Some(|head, rest| Ok(Plan::Publish(topic(rest)?, body_kind(head)?))),
-        post: Some(|head, rest| match (body_kind(head)?, rest) {
-            (_, "") => Ok(Plan::PublishMany),
-            (kind, rest) => Ok(Plan::Publish(topic(rest)?, kind)),
-        }),
+        post: Some(|head, rest| Ok(Plan::Publish(topic(rest)?, body_kind(head)?))),
         delete: Some(|_, rest| Ok(Plan::Forget(topic(rest)?))),
     },
-    read_only("metrics", |_, _| Ok(Plan::Metrics)),
-    read_only("health", |_, _| Ok(Plan::Health)),
+    read_only("metrics", Below::Nothing, |_, _| Ok(Plan::Metrics)),
+    read_only("health", Below::Nothing, |_, _| Ok(Plan::Health)),
 ];
 
 const NOT_FOUND: Refusal = Refusal::new(
@@ -261,7 +278,13 @@ const NOT_FOUND: Refusal = Refusal::new(
     "there is nothing at this path; there is /, /events, /topics, /topics/NAME, /metrics and /health",
 );
 
-/// What a request is to do, by method and first path segment.
+/// The transport with its own path at `/events/` and `rest`.
+fn transport(rest: &str) -> Option<u8> {
+    let own = |row: &Transport| row.path.strip_prefix("/events/") == Some(rest);
+    TRANSPORTS.iter().position(own).map(|index| index as u8)
+}
+
+/// What a request is to do, by its path, then its method.
 pub fn plan(head: &Head<'_>) -> Result<Plan, Refusal> {
     if head.method == Method::Other {
         return Err(Refusal::new(
@@ -270,19 +293,16 @@ pub fn plan(head: &Head<'_>) -> Result<Plan, Refusal> {
         ));
     }
     if head.target_path == b"*" {
-        return Ok(Plan::Options(ALL));
+        return Ok(Plan::Options(
+            "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n",
+        ));
     }
     let mut decoded = [0; 512];
     let path = percent_decode(head.target_path, false, &mut decoded).ok_or(NOT_FOUND)?;
     let path = path.strip_prefix('/').ok_or(NOT_FOUND)?;
     let (segment, rest) = path.split_once('/').unwrap_or((path, ""));
-    let row = ROWS
-        .iter()
-        .find(|row| row.segment == segment)
-        .ok_or(NOT_FOUND)?;
-    if !matches!(segment, "topics" | "events") && path.contains('/') {
-        return Err(NOT_FOUND);
-    }
+    let fits = |row: &&Row| row.segment == segment && row.below.has(rest);
+    let row = ROWS.iter().find(fits).ok_or(NOT_FOUND)?;
     let make = match head.method {
         Method::Get | Method::Head => Some(row.get),
         Method::Post => row.post,
@@ -294,7 +314,7 @@ pub fn plan(head: &Head<'_>) -> Result<Plan, Refusal> {
         405,
         "this method does not fit this path; its Allow field says which do",
     );
-    make.ok_or(refusal.fields(row.allow_field))?(head, rest)
+    make.ok_or(refusal.fields(row.allow))?(head, rest)
 }
 
 fn topic(rest: &str) -> Result<Name, Refusal> {
@@ -347,11 +367,10 @@ pub fn answer(
 }
 
 fn options(allow: &'static str) -> Reply {
-    let fields = if allow == ALL { ALL_FIELD } else { READ_FIELD };
     Reply {
         status: 204,
         content_type: "",
-        fields: [fields, "", "", ""],
+        fields: [allow, "", "", ""],
         rest: None,
     }
 }

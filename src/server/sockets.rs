@@ -15,7 +15,7 @@ use rustix::net::{
 };
 
 use crate::access::Peer;
-use crate::peers::{Outlet, Received, Sent};
+use crate::peers::{Outlet, Received, Sent, TURNED_AWAY};
 
 /// Not std's 128: in a storm of reconnecting viewers SYNs would be dropped, for a second each.
 const BACKLOG: i32 = 4096;
@@ -218,10 +218,10 @@ fn accept_again(listener: &OwnedFd) -> Accepted {
 
 /// Tells a peer that cannot be taken in why, and lets go of it.
 pub(super) fn turn_away(socket: OwnedFd) {
-    const FULL: &[u8] =
-        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
-        Content-Length: 44\r\nRetry-After: 10\r\nConnection: close\r\n\r\n\
-        all connections are taken; try again later.\n";
-    let _ = net::send(&socket, FULL, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    let _ = net::send(
+        &socket,
+        TURNED_AWAY,
+        SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+    );
     let _ = net::shutdown(&socket, Shutdown::Write);
 }

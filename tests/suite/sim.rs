@@ -812,6 +812,7 @@ impl Sim {
             }
             _ => {}
         }
+        (0..self.subscribers.len()).for_each(|index| self.serve(index));
         if self.random.one_in(2) {
             self.world.turn();
         } else {

@@ -1,4 +1,5 @@
 //! What the tests of peers share: a world without sockets and clocks, and transcripts played in it.
 
 pub(crate) mod client;
+pub(crate) mod transcript;
 pub(crate) mod world;

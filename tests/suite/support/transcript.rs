@@ -1,0 +1,611 @@
+//! Transcripts: what a client sends and what it must get, byte for byte, in a file a person can read.
+//!
+//! ```text
+//! # A comment.
+//! ! settings viewers=1 pages=2     counts of this world; before anything else
+//! @2                               what follows is about connection 2; it begins with 1
+//! > GET / HTTP/1.1\r\n             bytes to the server; lines in a row are one packet
+//! >*3 abc                          the same as `> abcabcabc`
+//! < retry: {2000..5000}\n          bytes from the server, all there are; numbers may be random
+//! <*3 abc                          the same as `< abcabcabc`
+//! < close                          the server has ended the connection
+//! +15000ms                         time passes
+//! ! publish cpu/load 0.5 stale     a source publishes
+//! ! publish long "x*7000"          a string of 7000 times x
+//! ! burst 100 busy                 a source publishes 1, 2, 3, .. 100 in one turn
+//! ! wall unknown                   the wall clock is not known
+//! ! stall 10                       the client reads nothing; its socket takes 10 bytes more
+//! ! half-close, ! reset, ! vanish  the client ends its side; all of it; without a word
+//! ! drain                          the server is told to end
+//! ! virtual                        only a virtual world can play this
+//! ```
+//!
+//! Lines are split where a reader likes: `\r`, `\n`, `\t`, `\\` and `\xNN` stand for themselves.
+//! Bytes that come and are not expected fail, too.
+
+use encke::hub::event::State;
+use encke::peers::Settings;
+
+use super::world::{self, World};
+
+/// One line's meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    Connection(usize),
+    Send(Vec<u8>),
+    Expect(Vec<Piece>),
+    ExpectClose,
+    Pass(u64),
+    Act(Action),
+}
+
+/// What is done to the world, or to the connection in hand.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    Publish {
+        topic: String,
+        value: String,
+        state: State,
+    },
+    Wall(bool),
+    Stall(usize),
+    HalfClose,
+    Reset,
+    Vanish,
+    Drain,
+}
+
+/// Expected bytes, or a number between two others of as many digits.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Piece {
+    Bytes(Vec<u8>),
+    Number { from: u64, to: u64 },
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::Number { from, .. } => from.to_string().len(),
+        }
+    }
+}
+
+/// A transcript: where it came from, and each step with its line.
+#[derive(Clone, Debug)]
+pub(crate) struct Transcript {
+    pub(crate) name: String,
+    pub(crate) settings: Settings,
+    /// Whether only a world without sockets and clocks can play it.
+    pub(crate) is_virtual: bool,
+    steps: Vec<(usize, Step)>,
+}
+
+/// What plays transcripts: the virtual world, or a real server.
+pub(crate) trait Driver {
+    /// Opens the connection with this number.
+    fn connect(&mut self, connection: usize);
+    /// Sends a packet, and lets the server do what it can.
+    fn send(&mut self, connection: usize, bytes: &[u8]);
+    /// Takes everything that has come; where time is real, waits for this many bytes.
+    fn receive(&mut self, connection: usize, wanted: usize) -> Vec<u8>;
+    /// Whether the server has ended the connection; where time is real, waits for it.
+    fn is_ended(&mut self, connection: usize, wanted: bool) -> bool;
+    /// Lets time pass.
+    fn pass(&mut self, ms: u64);
+    /// Does something else; publishing waits for the end of the turn.
+    fn act(&mut self, connection: usize, action: &Action);
+    /// Ends the turn that `act` began.
+    fn turn(&mut self);
+    /// Bytes as they are compared: a real clock's times are made equal.
+    fn comparable(&self, bytes: Vec<u8>) -> Vec<u8> {
+        bytes
+    }
+}
+
+fn unescape(text: &str, place: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'\\' => match rest.next().unwrap_or(b' ') {
+                b'r' => b'\r',
+                b'n' => b'\n',
+                b't' => b'\t',
+                b'\\' => b'\\',
+                b'x' => {
+                    let digits = [rest.next().unwrap_or(b' '), rest.next().unwrap_or(b' ')];
+                    let digits = core::str::from_utf8(&digits).unwrap_or_default();
+                    u8::from_str_radix(digits, 16)
+                        .unwrap_or_else(|_| panic!("{place}: \\x{digits}"))
+                }
+                other => panic!("{place}: no escape \\{}", other as char),
+            },
+            plain => plain,
+        });
+    }
+    bytes
+}
+
+/// The bytes and the `{FROM..TO}` in a line.
+fn pieces(text: &str, place: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some((before, from, to, after)) = range(rest) {
+        pieces.push(Piece::Bytes(unescape(before, place)));
+        assert_eq!(
+            from.to_string().len(),
+            to.to_string().len(),
+            "{place}: one width"
+        );
+        pieces.push(Piece::Number { from, to });
+        rest = after;
+    }
+    pieces.push(Piece::Bytes(unescape(rest, place)));
+    pieces
+}
+
+fn range(text: &str) -> Option<(&str, u64, u64, &str)> {
+    text.match_indices('{').find_map(|(at, _)| {
+        let (inner, after) = text[at + 1..].split_once('}')?;
+        let (from, to) = inner.split_once("..")?;
+        Some((&text[..at], from.parse().ok()?, to.parse().ok()?, after))
+    })
+}
+
+/// `"x*7000"` stands for a string of 7000 times x.
+fn filled(value: &str) -> String {
+    let count = value
+        .strip_prefix("\"x*")
+        .and_then(|rest| rest.strip_suffix('"')?.parse().ok());
+    count.map_or(value.into(), |count| format!("\"{}\"", "x".repeat(count)))
+}
+
+/// The line behind `>` or `<`, repeated if it says so.
+fn payload(rest: &str, place: &str) -> String {
+    match rest.strip_prefix('*') {
+        Some(counted) => {
+            let (count, text) = counted.split_once(' ').unwrap_or_else(|| panic!("{place}"));
+            text.repeat(count.parse().unwrap_or_else(|_| panic!("{place}: {count}")))
+        }
+        None => rest.strip_prefix(' ').unwrap_or(rest).to_owned(),
+    }
+}
+
+impl Transcript {
+    pub(crate) fn parse(name: &str, text: &str) -> Transcript {
+        let mut transcript = Transcript {
+            name: name.to_owned(),
+            settings: world::settings(),
+            is_virtual: false,
+            steps: Vec::new(),
+        };
+        for (number, line) in text.lines().enumerate() {
+            let place = format!("{name}:{}", number + 1);
+            let steps = transcript.line(line, &place);
+            transcript
+                .steps
+                .extend(steps.into_iter().map(|step| (number + 1, step)));
+        }
+        transcript
+    }
+
+    fn line(&mut self, line: &str, place: &str) -> Vec<Step> {
+        let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{place}: {text}"));
+        let Some(kind) = line.chars().next() else {
+            return Vec::new();
+        };
+        let rest = &line[1..];
+        match kind {
+            '#' => Vec::new(),
+            '@' => vec![Step::Connection(number(rest) as usize)],
+            '>' => vec![Step::Send(unescape(&payload(rest, place), place))],
+            '<' if rest == " close" => vec![Step::ExpectClose],
+            '<' => vec![Step::Expect(pieces(&payload(rest, place), place))],
+            '+' => vec![Step::Pass(number(rest.trim_end_matches("ms")))],
+            '!' => self.action(rest.trim_start(), place),
+            _ => panic!("{place}: a line begins with one of # @ > < + !"),
+        }
+    }
+
+    fn action(&mut self, text: &str, place: &str) -> Vec<Step> {
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{place}: {text}"));
+        let act = |action| vec![Step::Act(action)];
+        match verb {
+            "settings" => {
+                rest.split(' ').for_each(|pair| self.set(pair, place));
+                Vec::new()
+            }
+            "virtual" => {
+                self.is_virtual = true;
+                Vec::new()
+            }
+            "publish" => {
+                let (topic, rest) = rest.split_once(' ').unwrap_or_else(|| panic!("{place}"));
+                let states = [State::Stale, State::Error, State::Gone];
+                let marked = states.into_iter().find_map(|state| {
+                    let value = rest.strip_suffix(state.word())?.strip_suffix(' ')?;
+                    Some((value, state))
+                });
+                let (value, state) = marked.unwrap_or((rest, State::Ok));
+                act(Action::Publish {
+                    topic: topic.into(),
+                    value: filled(value),
+                    state,
+                })
+            }
+            "burst" => {
+                let (count, topic) = rest.split_once(' ').unwrap_or_else(|| panic!("{place}"));
+                let publish = |value: u64| {
+                    Step::Act(Action::Publish {
+                        topic: topic.into(),
+                        value: value.to_string(),
+                        state: State::Ok,
+                    })
+                };
+                (1..=number(count)).map(publish).collect()
+            }
+            "wall" => act(Action::Wall(rest == "known")),
+            "stall" => act(Action::Stall(number(rest) as usize)),
+            "half-close" => act(Action::HalfClose),
+            "reset" => act(Action::Reset),
+            "vanish" => act(Action::Vanish),
+            "drain" => act(Action::Drain),
+            _ => panic!("{place}: no such action"),
+        }
+    }
+
+    fn set(&mut self, pair: &str, place: &str) {
+        let (key, value) = pair
+            .split_once('=')
+            .unwrap_or_else(|| panic!("{place}: {pair}"));
+        let number: u64 = value.parse().unwrap_or_else(|_| panic!("{place}: {pair}"));
+        match key {
+            "viewers" => self.settings.viewers = number as u32,
+            "pages" => self.settings.pages = number as u16,
+            "ring" => self.settings.ring_bytes = number as usize,
+            "topics" => self.settings.topics = number as usize,
+            "heartbeat" => self.settings.heartbeat_ms = number,
+            "proxy" => self.settings.policy.behind_proxy = number == 1,
+            _ => panic!("{place}: no setting {key}"),
+        }
+    }
+
+    /// Whether a server on real sockets and a real clock can play this.
+    pub(crate) fn is_real(&self) -> bool {
+        let virtual_only = |step: &Step| match step {
+            Step::Pass(_) => true,
+            Step::Act(Action::Publish { state, .. }) => *state != State::Ok,
+            Step::Act(Action::HalfClose | Action::Reset) => false,
+            Step::Act(_) => true,
+            _ => false,
+        };
+        !self.is_virtual && !self.steps.iter().any(|(_, step)| virtual_only(step))
+    }
+
+    /// Plays every step; panics at the first that does not go as it is written.
+    pub(crate) fn play(&self, driver: &mut impl Driver) {
+        let mut play = Play {
+            transcript: self,
+            driver,
+            line: 0,
+            connection: 1,
+            connections: Vec::new(),
+        };
+        let mut steps = self.steps.iter().peekable();
+        let mut in_turn = false;
+        while let Some((line, step)) = steps.next() {
+            play.line = *line;
+            match step {
+                Step::Connection(number) => play.connection = *number,
+                Step::Send(bytes) => {
+                    let mut bytes = bytes.clone();
+                    while let Some((_, Step::Send(more))) = steps.peek() {
+                        bytes.extend(more);
+                        steps.next();
+                    }
+                    play.send(&bytes);
+                }
+                Step::Expect(pieces) => {
+                    let mut pieces = pieces.clone();
+                    while let Some((_, Step::Expect(more))) = steps.peek() {
+                        pieces.extend(more.iter().cloned());
+                        steps.next();
+                    }
+                    play.expect(&pieces);
+                }
+                Step::ExpectClose => play.expect_close(),
+                Step::Pass(ms) => {
+                    play.check_quiet();
+                    play.driver.pass(*ms);
+                }
+                Step::Act(action) => {
+                    if !in_turn {
+                        play.check_quiet();
+                    }
+                    play.act(action);
+                    let publishes = |step: &Step| matches!(step, Step::Act(Action::Publish { .. }));
+                    in_turn =
+                        publishes(step) && steps.peek().is_some_and(|(_, next)| publishes(next));
+                    if !in_turn {
+                        play.driver.turn();
+                    }
+                }
+            }
+        }
+        play.check_quiet();
+    }
+}
+
+/// One connection as the transcript has it.
+#[derive(Default)]
+struct Seen {
+    open: bool,
+    ended: bool,
+    stalled: bool,
+}
+
+struct Play<'t, D> {
+    transcript: &'t Transcript,
+    driver: &'t mut D,
+    line: usize,
+    connection: usize,
+    connections: Vec<Seen>,
+}
+
+impl<D: Driver> Play<'_, D> {
+    fn place(&self) -> String {
+        format!(
+            "{}:{} @{}",
+            self.transcript.name, self.line, self.connection
+        )
+    }
+
+    fn seen(&mut self) -> &mut Seen {
+        let connection = self.connection;
+        if self.connections.len() <= connection {
+            self.connections.resize_with(connection + 1, Seen::default);
+        }
+        if !self.connections[connection].open {
+            self.connections[connection].open = true;
+            self.driver.connect(connection);
+        }
+        &mut self.connections[connection]
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.check_quiet();
+        self.seen();
+        self.driver.send(self.connection, bytes);
+    }
+
+    fn act(&mut self, action: &Action) {
+        let connection = self.connection;
+        match action {
+            Action::Stall(_) => self.seen().stalled = true,
+            Action::HalfClose => self.seen().stalled = false,
+            Action::Reset | Action::Vanish => {
+                *self.seen() = Seen {
+                    open: true,
+                    ended: true,
+                    stalled: true,
+                }
+            }
+            _ => {}
+        }
+        self.driver.act(connection, action);
+    }
+
+    fn expect(&mut self, pieces: &[Piece]) {
+        self.seen().stalled = false;
+        let wanted = pieces.iter().map(Piece::len).sum();
+        let bytes = self.driver.receive(self.connection, wanted);
+        let bytes = self.driver.comparable(bytes);
+        let mut rest = &bytes[..];
+        for piece in pieces {
+            let matches = match piece {
+                Piece::Bytes(want) => rest.starts_with(&self.driver.comparable(want.clone())),
+                Piece::Number { from, to } => {
+                    let digits = rest.get(..piece.len()).unwrap_or_default();
+                    let number = core::str::from_utf8(digits)
+                        .ok()
+                        .and_then(|d| d.parse().ok());
+                    number.is_some_and(|n: u64| (*from..=*to).contains(&n))
+                }
+            };
+            if !matches {
+                self.fail(pieces, &bytes);
+            }
+            rest = &rest[piece.len()..];
+        }
+        if !rest.is_empty() {
+            self.fail(pieces, &bytes);
+        }
+    }
+
+    fn fail(&self, pieces: &[Piece], bytes: &[u8]) -> ! {
+        let want: String = pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Bytes(bytes) => self
+                    .driver
+                    .comparable(bytes.clone())
+                    .escape_ascii()
+                    .to_string(),
+                Piece::Number { from, to } => format!("{{{from}..{to}}}"),
+            })
+            .collect();
+        let came = bytes.escape_ascii().to_string();
+        let same = want
+            .bytes()
+            .zip(came.bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
+        let show = |text: &str| text[..text.len().min(6000)].replace("\\n", "\\n\n");
+        panic!(
+            "{}: want {} bytes, got {}\n--- want\n{}\n--- got\n{}\n--- they part here: {}",
+            self.place(),
+            pieces.iter().map(Piece::len).sum::<usize>(),
+            bytes.len(),
+            show(&want),
+            show(&came),
+            &came[same..came.len().min(same + 80)],
+        );
+    }
+
+    fn expect_close(&mut self) {
+        self.seen().ended = true;
+        assert!(
+            self.driver.is_ended(self.connection, true),
+            "{}: the server keeps the connection",
+            self.place()
+        );
+    }
+
+    /// Nothing has come that was not expected, and nobody was closed.
+    fn check_quiet(&mut self) {
+        for connection in 0..self.connections.len() {
+            let seen = &self.connections[connection];
+            if !seen.open || seen.stalled {
+                continue;
+            }
+            let ended = seen.ended;
+            let bytes = self.driver.receive(connection, 0);
+            assert!(
+                bytes.is_empty(),
+                "{} before line {}: connection {connection} got unexpected {}",
+                self.transcript.name,
+                self.line,
+                bytes.escape_ascii()
+            );
+            assert_eq!(
+                self.driver.is_ended(connection, ended),
+                ended,
+                "{} before line {}: connection {connection}: closed or not",
+                self.transcript.name,
+                self.line
+            );
+        }
+    }
+}
+
+/// How the virtual world hands bytes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// A packet as it stands.
+    Whole,
+    /// A packet for each byte.
+    Bytes,
+    /// A packet as it stands, to a server whose sends take 7 bytes at most.
+    Trickle,
+}
+
+/// The virtual world as a driver.
+pub(crate) struct Virtual {
+    pub(crate) world: World,
+    cut: Cut,
+    clients: Vec<Option<usize>>,
+}
+
+impl Virtual {
+    pub(crate) fn new(settings: Settings, cut: Cut) -> Virtual {
+        Virtual {
+            world: World::new(settings),
+            cut,
+            clients: Vec::new(),
+        }
+    }
+
+    fn client(&self, connection: usize) -> Option<usize> {
+        self.clients.get(connection).copied().flatten()
+    }
+}
+
+impl Driver for Virtual {
+    fn connect(&mut self, connection: usize) {
+        if self.clients.len() <= connection {
+            self.clients.resize(connection + 1, None);
+        }
+        let client = self.world.connect();
+        self.clients[connection] = client;
+        if let Some(client) = client
+            && self.cut == Cut::Trickle
+        {
+            self.world.wire(client).gulp = 7;
+        }
+    }
+
+    fn send(&mut self, connection: usize, bytes: &[u8]) {
+        let Some(client) = self.client(connection) else {
+            return;
+        };
+        if self.cut == Cut::Bytes {
+            for byte in bytes {
+                self.world.feed(client, &[*byte]);
+                self.world.settle();
+            }
+        } else {
+            self.world.feed(client, bytes);
+            self.world.settle();
+        }
+    }
+
+    fn receive(&mut self, connection: usize, _: usize) -> Vec<u8> {
+        let Some(client) = self.client(connection) else {
+            return Vec::new();
+        };
+        let wire = self.world.wire(client);
+        wire.capacity = world::ENDLESS;
+        let mut bytes = Vec::new();
+        loop {
+            let more = self.world.take(client);
+            self.world.settle();
+            if more.is_empty() && self.world.wire(client).outbound.is_empty() {
+                return bytes;
+            }
+            bytes.extend(more);
+        }
+    }
+
+    fn is_ended(&mut self, connection: usize, _: bool) -> bool {
+        match self.client(connection) {
+            Some(client) => self.world.wire(client).finished,
+            None => true,
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.world.pass(ms);
+    }
+
+    fn act(&mut self, connection: usize, action: &Action) {
+        let client = self.client(connection);
+        match (action, client) {
+            (
+                Action::Publish {
+                    topic,
+                    value,
+                    state,
+                },
+                _,
+            ) => {
+                self.world.publish_as(topic, value, *state);
+            }
+            (Action::Wall(known), _) => self.world.set_wall(*known),
+            (Action::Drain, _) => self.world.peers.drain(),
+            (_, None) => {}
+            (Action::Stall(bytes), Some(client)) => {
+                let wire = self.world.wire(client);
+                wire.capacity = wire.outbound.len() + bytes;
+            }
+            (Action::HalfClose, Some(client)) => self.world.half_close(client),
+            (Action::Reset, Some(client)) => self.world.reset(client),
+            (Action::Vanish, Some(client)) => self.world.vanish(client),
+        }
+    }
+
+    fn turn(&mut self) {
+        self.world.settle();
+    }
+}
