@@ -68,16 +68,6 @@ impl<O: Outlet> Peers<O> {
         }
         self.exchanges[usize::from(exchange)].rest = Rest::Nothing;
         self.inputs.give_back(exchange);
-        let slot = self.starved.head;
-        if slot != NOBODY {
-            self.set_phase(
-                slot,
-                Phase::Idle {
-                    since_ms: self.now.ms,
-                },
-            );
-            self.enqueue(slot);
-        }
     }
 
     pub(super) fn set_deadline(&mut self, exchange: u16, wait_ms: u64) {
@@ -92,29 +82,45 @@ impl<O: Outlet> Peers<O> {
             return false;
         };
         let entry = &self.exchanges[usize::from(exchange)];
-        !entry.answered && !entry.connection.is_in_body()
+        !entry.answered && !entry.connection.is_in_body() && self.slots[slot].spill == NO_BUFFER
     }
 
-    /// An idle peer has input: it gets a buffer, or waits for one unread.
+    /// An idle peer has input: it gets a buffer, or waits for one unread, behind those who wait.
     pub(super) fn begin(&mut self, slot: u32) {
-        let lent = self.lend().or_else(|| {
-            // Half a head that is slow to become a whole one gives way.
+        if self.starved == List::EMPTY
+            && let Some(exchange) = self.lend_or_take()
+        {
+            self.set_phase(slot, Phase::Busy { exchange });
+            return self.read(slot);
+        }
+        self.set_phase(
+            slot,
+            Phase::Starved {
+                since_ms: self.now.ms,
+            },
+        );
+        self.wake_by(self.now.ms + sweep::SLOW_HEAD_MS);
+    }
+
+    /// Lends buffers to those who wait, longest first.
+    pub(super) fn feed_starved(&mut self) {
+        while self.starved != List::EMPTY
+            && let Some(exchange) = self.lend_or_take()
+        {
+            let slot = self.starved.head;
+            self.set_phase(slot, Phase::Busy { exchange });
+            self.read(slot);
+        }
+    }
+
+    /// A free buffer, or that of a peer whose half head is slow to become a whole one.
+    fn lend_or_take(&mut self) -> Option<u16> {
+        self.lend().or_else(|| {
             let slow = self.first(self.busy, Peers::is_slow_head)?;
             self.counters.evicted += 1;
             self.close(slow);
             self.lend()
-        });
-        let since_ms = self.now.ms;
-        match lent {
-            Some(exchange) => {
-                self.set_phase(slot, Phase::Busy { exchange });
-                self.read(slot);
-            }
-            None => {
-                self.set_phase(slot, Phase::Starved { since_ms });
-                self.wake_by(since_ms + sweep::STARVED_MS);
-            }
-        }
+        })
     }
 
     /// Whether a peer's head has been on its way for longer than any good network takes.
@@ -434,7 +440,8 @@ impl<O: Outlet> Peers<O> {
         self.send_piece(slot, body_bytes, rest.map_or(Rest::Nothing, Rest::Listing));
     }
 
-    /// The head of a stream, into the scratch from its start; how long it is.
+    /// The head of a stream, into the scratch from its start; how long it is. The connection ends
+    /// with the stream, whatever ends it.
     pub(super) fn stream_head(&mut self, version: Version, content_type: &str) -> usize {
         let head = Head {
             status: 200,
@@ -442,7 +449,7 @@ impl<O: Outlet> Peers<O> {
             date: self.date(),
             content_type,
             length: Length::Open,
-            keep_alive: true,
+            keep_alive: false,
             fields: &[response::STREAMING],
         };
         let mut out = Writer::new(&mut self.scratch);

@@ -209,7 +209,12 @@ impl<O: Outlet> Peers<O> {
 
     /// Whether somebody can go on without waiting for a socket.
     pub fn is_eager(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queue.is_empty() || self.can_feed()
+    }
+
+    /// Whether somebody waits for a buffer and there is one.
+    fn can_feed(&self) -> bool {
+        self.starved != List::EMPTY && self.inputs.has_free()
     }
 
     /// When `sweep` is due, in monotonic milliseconds; `u64::MAX` for never.
@@ -263,12 +268,16 @@ impl<O: Outlet> Peers<O> {
         Some(slot)
     }
 
-    /// Closes the longest idle peer, else the one that has waited longest for a buffer, else the
-    /// one that has been sending its head for longest. Never one that is being answered.
+    /// Closes whoever is missed least: one we have nothing more to say to, one that is idle, one
+    /// that waits for a buffer, one that sends its head; the longest first. Never one that is being
+    /// answered.
     fn evict(&mut self) -> Option<()> {
         let slot = self
-            .first(self.idle, |peers, slot| {
-                peers.slots[slot].spill == NO_BUFFER
+            .first(self.closing, |_, _| true)
+            .or_else(|| {
+                self.first(self.idle, |peers, slot| {
+                    peers.slots[slot].spill == NO_BUFFER
+                })
             })
             .or_else(|| self.first(self.starved, |_, _| true))
             .or_else(|| self.first(self.busy, Peers::is_headless))?;
@@ -378,6 +387,7 @@ impl<O: Outlet> Peers<O> {
 
     /// Lets those go on that can, once each.
     pub fn run_queue(&mut self) {
+        self.feed_starved();
         for _ in 0..self.queue.len() {
             let Some(slot) = self.queue.pop_front() else {
                 return;

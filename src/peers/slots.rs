@@ -213,6 +213,11 @@ impl Pool {
         })
     }
 
+    /// Whether there is one to lend.
+    pub(super) fn has_free(&self) -> bool {
+        !self.free.is_empty() || self.fresh < self.count
+    }
+
     /// How many are lent.
     pub(super) fn lent(&self) -> usize {
         usize::from(self.fresh) - self.free.len()

@@ -162,6 +162,8 @@ impl<O: Outlet> Peers<O> {
             self.hub.audiences.audience(index).front,
         ];
         self.hub.audiences.audience_mut(index).position = bound;
+        // A tick that brought everybody a frame puts the heartbeat off.
+        let mut everybody = true;
         for list in lists {
             let mut slot = list.head;
             while slot != NOBODY {
@@ -189,28 +191,16 @@ impl<O: Outlet> Peers<O> {
                                 place,
                             },
                         );
+                        let before = self.counters.deliveries;
                         self.pump(slot, 0, true);
+                        everybody &= self.counters.deliveries > before;
                     }
                 }
                 slot = next;
             }
         }
-        self.rearm_heartbeat(index, position, bound);
-    }
-
-    /// A tick that brought frames puts the heartbeat off.
-    fn rearm_heartbeat(&mut self, index: u32, position: Seq, bound: Seq) {
-        let heartbeat_ms = self.now.ms + self.settings.heartbeat_ms;
-        if !self.hub.audiences.is_used(index) {
-            return;
-        }
-        let set = self.hub.audiences.audience(index).set;
-        let plan = crate::hub::Plan {
-            catch_up_to: Some(bound),
-            fresh: false,
-            end: bound,
-        };
-        if self.hub.feed(&set, position, plan).next().is_some() {
+        if everybody && self.hub.audiences.is_used(index) {
+            let heartbeat_ms = self.now.ms + self.settings.heartbeat_ms;
             self.hub.audiences.audience_mut(index).heartbeat_ms = heartbeat_ms;
         }
     }

@@ -296,20 +296,17 @@ pub fn publish_many(
         let (name, value) = item(element, index, &mut unescaped)?;
         let value = canonical(value, BodyKind::Json, scratch)
             .map_err(|unfit| unfit.refusal(&name, context, Some(index)))?;
-        context
+        // A name that an item before creates is no longer new.
+        let new = is_new(context.hub, &name, list()?.take(index));
+        let ahead = Ahead {
+            events: index as u64,
+            new_topics: if new { new_topics } else { 0 },
+        };
+        let checked = context
             .hub
-            .check(
-                &name,
-                value,
-                State::Ok,
-                context.now,
-                Ahead {
-                    events: index as u64,
-                    new_topics,
-                },
-            )
-            .map_err(|error| refused(error, Some(index)))?;
-        new_topics += usize::from(is_new(context.hub, &name, list()?.take(index)));
+            .check(&name, value, State::Ok, context.now, ahead);
+        checked.map_err(|error| refused(error, Some(index)))?;
+        new_topics += usize::from(new);
     }
     let mut last = 0;
     for (index, element) in list()?.enumerate() {

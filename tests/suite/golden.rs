@@ -44,7 +44,7 @@ fn play_all(wanted: impl Fn(&Transcript) -> bool, play: impl Fn(&Transcript)) {
 
 fn play_virtually(cut: Cut) {
     play_all(
-        |_| true,
+        |transcript| cut != Cut::Trickle || !transcript.is_roomy,
         |transcript| transcript.play(&mut Virtual::new(transcript.settings.clone(), cut)),
     );
 }

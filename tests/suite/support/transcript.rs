@@ -17,6 +17,7 @@
 //! ! stall 10                       the client reads nothing; its socket takes 10 bytes more
 //! ! half-close, ! reset, ! vanish  the client ends its side; all of it; without a word
 //! ! drain                          the server is told to end
+//! ! roomy                          not to be played through sockets that take a few bytes only
 //! ! virtual                        only a virtual world can play this
 //! ```
 //!
@@ -78,6 +79,8 @@ pub(crate) struct Transcript {
     pub(crate) settings: Settings,
     /// Whether only a world without sockets and clocks can play it.
     pub(crate) is_virtual: bool,
+    /// Whether its sockets must take small answers whole.
+    pub(crate) is_roomy: bool,
     steps: Vec<(usize, Step)>,
 }
 
@@ -178,6 +181,7 @@ impl Transcript {
             name: name.to_owned(),
             settings: world::settings(),
             is_virtual: false,
+            is_roomy: false,
             steps: Vec::new(),
         };
         for (number, line) in text.lines().enumerate() {
@@ -219,6 +223,10 @@ impl Transcript {
             }
             "virtual" => {
                 self.is_virtual = true;
+                Vec::new()
+            }
+            "roomy" => {
+                self.is_roomy = true;
                 Vec::new()
             }
             "publish" => {
@@ -461,6 +469,9 @@ impl<D: Driver> Play<'_, D> {
             "{}: the server keeps the connection",
             self.place()
         );
+        // As any client does.
+        self.driver.act(self.connection, &Action::HalfClose);
+        self.driver.turn();
     }
 
     /// Nothing has come that was not expected, and nobody was closed.

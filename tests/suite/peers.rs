@@ -1,0 +1,467 @@
+//! Peers that misbehave, one at a time: that vanish, stall, starve others, pipeline without end, or
+//! change the world between two pieces of their answer. Each was a way to lose a slot, a buffer or
+//! an answer.
+
+use encke::hub::event::State;
+use encke::peers::{InUse, Settings};
+
+use crate::support::world::{ENDLESS, World, settings};
+
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+fn world(change: impl FnOnce(&mut Settings)) -> World {
+    let mut settings = settings();
+    change(&mut settings);
+    World::new(settings)
+}
+
+/// What a client has got, as text.
+fn heard(world: &mut World, client: usize) -> String {
+    let mut text = Vec::new();
+    loop {
+        let more = world.take(client);
+        world.settle();
+        if more.is_empty() {
+            return String::from_utf8(text).unwrap();
+        }
+        text.extend(more);
+    }
+}
+
+/// All clients go; nothing is left of them.
+fn check_nothing_leaks(world: &mut World) {
+    for client in 0..world.peers.outlet.wires.len() {
+        world.reset(client);
+    }
+    world.settle();
+    let nothing = InUse {
+        slots: 0,
+        exchanges: 0,
+        spills: 0,
+    };
+    assert_eq!(world.peers.in_use(), nothing);
+    assert_eq!(world.peers.hub.audiences.len(), 0);
+    assert_eq!(world.peers.counters.viewers, [0; 16]);
+}
+
+#[test]
+fn a_peer_that_vanishes_before_its_refusal_gives_its_slot_back_once() {
+    let mut world = world(|_| ());
+    let client = world.connect().unwrap();
+    world.feed(client, b"GET / HT");
+    world.vanish(client);
+    world.pass(10_000);
+    assert!(world.wire(client).closed);
+    world.pass(30_000);
+    check_nothing_leaks(&mut world);
+    let clients: Vec<_> = (0..20).map(|_| world.connect().unwrap()).collect();
+    assert_eq!(clients.len(), 20);
+}
+
+#[test]
+fn peers_that_wait_for_a_buffer_all_get_one() {
+    let mut world = world(|s| s.pages = 1);
+    let clients: Vec<_> = (0..6).map(|_| world.connect().unwrap()).collect();
+    world.feed(clients[0], b"GET /health HT");
+    for &client in &clients[1..] {
+        world.feed(client, HEALTH);
+    }
+    world.settle();
+    assert!(clients.iter().all(|c| world.wire(*c).outbound.is_empty()));
+    // The first two that wait are gone: one before the buffer is free, one in the turn it is.
+    world.reset(clients[1]);
+    world.feed(clients[0], b"TP/1.1\r\nHost: localhost\r\n\r\n");
+    world.reset(clients[2]);
+    world.settle();
+    for &client in &[&clients[..1], &clients[3..]].concat() {
+        assert!(
+            heard(&mut world, client).starts_with("HTTP/1.1 200 OK"),
+            "{client}"
+        );
+    }
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn who_waits_for_a_buffer_keeps_its_place() {
+    let mut world = world(|s| s.pages = 1);
+    let clients: Vec<_> = (0..4).map(|_| world.connect().unwrap()).collect();
+    world.feed(clients[0], b"GET /health HT");
+    for byte in HEALTH {
+        // Each byte is an event, but the peer waits once.
+        world.feed(clients[1], &[*byte]);
+    }
+    world.feed(clients[2], HEALTH);
+    world.settle();
+    world.feed(clients[0], b"TP/1.1\r\nHost: localhost\r\n\r\n");
+    // Another comes in the same turn: it is not served before those who wait.
+    world.feed(clients[3], b"GET /health HT");
+    world.settle();
+    assert!(heard(&mut world, clients[1]).starts_with("HTTP/1.1 200 OK"));
+    assert!(heard(&mut world, clients[2]).starts_with("HTTP/1.1 200 OK"));
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn who_waits_for_a_buffer_in_vain_is_told_so() {
+    let mut world = world(|s| s.pages = 1);
+    let (busy, waiting) = (world.connect().unwrap(), world.connect().unwrap());
+    world.feed(
+        busy,
+        b"POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
+    );
+    world.feed(waiting, HEALTH);
+    world.pass(4_999);
+    assert!(!world.wire(waiting).finished);
+    world.pass(100);
+    let text = heard(&mut world, waiting);
+    assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
+    assert!(text.contains("\r\nRetry-After: ") && text.contains("\r\nConnection: close\r\n"));
+    assert!(world.wire(waiting).finished);
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn a_slow_head_gives_way_to_who_waits() {
+    let mut world = world(|s| s.pages = 1);
+    let (slow, waiting) = (world.connect().unwrap(), world.connect().unwrap());
+    world.feed(slow, b"GET /health HT");
+    world.pass(1_000);
+    world.feed(waiting, HEALTH);
+    world.settle();
+    assert!(world.wire(slow).closed);
+    assert!(heard(&mut world, waiting).starts_with("HTTP/1.1 200 OK"));
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn a_slow_reader_of_a_last_answer_does_not_shelter_others() {
+    let mut world = world(|s| s.ring_bytes = 1 << 18);
+    let value = format!("\"{}\"", "x".repeat(7000));
+    (0..8).for_each(|n| drop(world.publish(&format!("t/{n}"), &value)));
+    let ask = b"GET /topics HTTP/1.0\r\n\r\n";
+    let (slow, stuck) = (world.connect().unwrap(), world.connect().unwrap());
+    for client in [slow, stuck] {
+        world.wire(client).capacity = 1000;
+        world.feed(client, ask);
+    }
+    world.settle();
+    for _ in 0..30 {
+        world.pass(1000);
+        assert!(!world.take_some(slow, 500).is_empty());
+    }
+    assert!(!world.wire(slow).closed, "it reads all the time");
+    assert!(
+        world.wire(stuck).closed,
+        "it reads nothing, for longer than the 20 s a stall may last"
+    );
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn a_stalled_last_answer_has_as_long_as_any_other() {
+    let mut world = world(|s| s.ring_bytes = 1 << 18);
+    let value = format!("\"{}\"", "x".repeat(7000));
+    world.publish("t", &value);
+    for request in [
+        "GET /topics/t HTTP/1.0\r\n\r\n",
+        "GET /topics/t HTTP/1.1\r\nHost: pi\r\n\r\n",
+    ] {
+        let client = world.connect().unwrap();
+        world.wire(client).capacity = 1000;
+        world.feed(client, request.as_bytes());
+        world.pass(19_000);
+        world.wire(client).capacity = ENDLESS;
+        assert!(heard(&mut world, client).ends_with("\"}"), "{request}");
+    }
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn a_slow_reader_of_a_polls_answer_gets_it_all() {
+    let mut world = world(|_| ());
+    let id = world.peers.hub.log_name().to_string() + "-0";
+    let text = format!("GET /events/poll?since={id} HTTP/1.1\r\nHost: pi\r\n\r\n");
+    // With the beginning of another request behind it, and without.
+    let clients = [world.connect().unwrap(), world.connect().unwrap()];
+    world.feed(clients[0], (text.clone() + "GET /hea").as_bytes());
+    world.feed(clients[1], text.as_bytes());
+    for client in clients {
+        world.wire(client).capacity = 100;
+    }
+    world.pass(20_000);
+    world.publish("a", &format!("\"{}\"", "x".repeat(7000)));
+    world.settle();
+    let mut got = [Vec::new(), Vec::new()];
+    for _ in 0..80 {
+        world.pass(1000);
+        for n in 0..2 {
+            got[n].extend(world.take_some(clients[n], 100));
+        }
+    }
+    for n in 0..2 {
+        let text = String::from_utf8_lossy(&got[n]);
+        assert!(
+            text.ends_with("\"last\":\"k3f9q2xa-1\"}"),
+            "{n}: {} bytes",
+            text.len()
+        );
+    }
+    world.feed(clients[0], b"lth HTTP/1.1\r\nHost: pi\r\n\r\n");
+    world.wire(clients[0]).capacity = ENDLESS;
+    world.settle();
+    assert!(heard(&mut world, clients[0]).starts_with("HTTP/1.1 200 OK"));
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn an_answer_that_stalls_behind_a_slow_body_is_given_up_in_time() {
+    let mut world = world(|s| s.ring_bytes = 1 << 18);
+    let client = world.connect().unwrap();
+    world.wire(client).capacity = 10;
+    world.feed(
+        client,
+        b"POST /topics/a HTTP/1.1\r\nHost: pi\r\nHost: localhost\r\n\r\n",
+    );
+    world.settle();
+    let client = world.connect().unwrap();
+    world.wire(client).capacity = 10;
+    world.feed(
+        client,
+        b"POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n4",
+    );
+    world.pass(15_000);
+    world.feed(client, b"2");
+    world.pass(19_000);
+    assert!(!world.wire(client).closed);
+    world.pass(1_100);
+    assert!(world.wire(client).closed, "20 s without progress");
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn one_who_pipelines_without_end_lets_others_have_their_turn() {
+    let mut world = world(|_| ());
+    let client = world.connect().unwrap();
+    world.feed(client, &HEALTH.repeat(20_000));
+    let first = world.peers.counters.requests;
+    assert!(first <= 64, "{first} requests of one peer in one turn");
+    world.turn();
+    assert!(world.peers.counters.requests - first <= 64);
+    world.settle();
+    assert_eq!(world.peers.counters.requests, 20_000);
+    assert_eq!(
+        heard(&mut world, client).matches("HTTP/1.1 200 OK").count(),
+        20_000
+    );
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn a_list_in_pieces_stays_json_whatever_happens_between_them() {
+    let value = format!("\"{}\"", "x".repeat(7000));
+    for revive in [false, true] {
+        let mut world = world(|s| s.ring_bytes = 1 << 18);
+        for n in 0..20 {
+            world.publish(&format!("t/{n}"), &value);
+        }
+        if revive {
+            // Only slots behind the first buffer's worth are listed.
+            (0..9).for_each(|n| drop(world.publish_as(&format!("t/{n}"), "1", State::Gone)));
+        }
+        let client = world.connect().unwrap();
+        world.wire(client).gulp = 5000;
+        world.feed(client, b"GET /topics HTTP/1.0\r\n\r\n");
+        world.turn();
+        let state = if revive { State::Ok } else { State::Gone };
+        let range = if revive { 0..9 } else { 0..12 };
+        range.for_each(|n| drop(world.publish_as(&format!("t/{n}"), "1", state)));
+        let text = heard(&mut world, client);
+        let body = text.split_once("\r\n\r\n").unwrap().1;
+        let list: serde_json::Value = serde_json::from_str(body).expect("the list is JSON");
+        assert!(list["topics"].as_array().unwrap().len() >= 11);
+        check_nothing_leaks(&mut world);
+    }
+}
+
+#[test]
+fn a_listing_whose_rest_vanishes_still_ends() {
+    // Somewhere in this range the first buffer ends right before the last sample.
+    for pad in 0..220 {
+        let mut world = world(|s| {
+            s.topics = 400;
+            s.ring_bytes = 1 << 18;
+        });
+        let pad = format!("{}/{}", "p".repeat(1 + pad % 32), "q".repeat(1 + pad / 32));
+        world.publish(&pad, "1");
+        for n in 0..340 {
+            world.publish(&format!("{}{n:03}", "n".repeat(17)), "1");
+        }
+        let client = world.connect().unwrap();
+        world.wire(client).gulp = 30_000;
+        world.feed(client, b"GET /metrics HTTP/1.1\r\nHost: pi\r\n\r\n");
+        world.turn();
+        for n in 0..340 {
+            world.publish_as(&format!("{}{n:03}", "n".repeat(17)), "1", State::Gone);
+        }
+        let text = heard(&mut world, client);
+        let whole = text.ends_with("\r\n0\r\n\r\n") || !text.contains("chunked");
+        assert!(whole, "{pad}: {:?}", &text[text.len() - 60..]);
+        check_nothing_leaks(&mut world);
+    }
+}
+
+#[test]
+fn when_all_is_taken_the_one_that_matters_least_goes() {
+    let mut world = world(|s| {
+        s.viewers = 1;
+        s.pages = 2;
+    });
+    let viewer = world.connect().unwrap();
+    world.feed(viewer, b"GET /events/sse HTTP/1.1\r\nHost: pi\r\n\r\n");
+    let (head, idle) = (world.connect().unwrap(), world.connect().unwrap());
+    world.feed(head, b"GET / HT");
+    world.settle();
+    // The idle one, then the one with half a head, then nobody: the others are being answered.
+    let third = world.connect().expect("an idle peer goes");
+    assert!(world.wire(idle).closed && !world.wire(head).closed);
+    world.feed(
+        third,
+        b"POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
+    );
+    let fourth = world.connect().expect("one without a head goes");
+    assert!(world.wire(head).closed && !world.wire(third).closed);
+    world.wire(fourth).capacity = 10;
+    world.feed(fourth, HEALTH);
+    world.settle();
+    assert!(
+        world.connect().is_none(),
+        "never one that is being answered, never a viewer"
+    );
+    assert!(
+        [viewer, third, fourth]
+            .iter()
+            .all(|c| !world.wire(*c).closed)
+    );
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn a_polls_answer_on_its_way_is_not_evicted() {
+    let mut world = world(|s| {
+        s.viewers = 1;
+        s.pages = 1;
+    });
+    let id = world.peers.hub.log_name().to_string() + "-0";
+    let poll = world.connect().unwrap();
+    world.wire(poll).capacity = 10;
+    let text = format!("GET /events/poll?since={id} HTTP/1.1\r\nHost: pi\r\n\r\nGET /hea");
+    world.feed(poll, text.as_bytes());
+    world.settle();
+    world.publish("a", "1");
+    world.settle();
+    let other = world.connect().unwrap();
+    world.feed(other, HEALTH);
+    world.settle();
+    // It waits for the buffer that the poll's next request is in.
+    assert!(world.connect().is_some());
+    assert!(!world.wire(poll).closed && world.wire(other).closed);
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn peers_that_only_linger_make_room() {
+    let mut world = world(|s| {
+        s.viewers = 1;
+        s.pages = 2;
+    });
+    for _ in 0..9 {
+        let client = world.connect().expect("those that linger make room");
+        world.feed(client, b"GET /health HTTP/1.0\r\n\r\n");
+        world.settle();
+        assert!(world.wire(client).finished);
+    }
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn without_a_spill_a_blocked_answer_is_given_up_and_a_viewer_goes_on() {
+    let mut world = world(|s| {
+        s.viewers = 300;
+        s.pages = 8;
+    });
+    let mut clients = Vec::new();
+    for _ in 0..300 {
+        let client = world.connect().unwrap();
+        world.feed(client, b"GET /events/stream HTTP/1.1\r\nHost: pi\r\n\r\n");
+        world.settle();
+        world.take(client);
+        world.wire(client).capacity = 30;
+        clients.push(client);
+    }
+    world.publish("a", "\"something longer than thirty bytes\"");
+    world.publish("a", "2");
+    world.settle();
+    assert_eq!(world.peers.in_use().spills, 256);
+    world.publish("a", "3");
+    world.settle();
+    // Those without a spill have their frame rendered again: it is still in the ring.
+    for &client in &clients {
+        world.wire(client).capacity = ENDLESS;
+        let text = heard(&mut world, client);
+        assert_eq!(text.matches("\"id\"").count(), 3, "{text}");
+        assert!(text.ends_with("\"value\":3}\n\r\n"), "{text}");
+    }
+    assert_eq!(world.peers.in_use().spills, 0);
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn a_half_closed_poll_that_reads_nothing_is_closed() {
+    let mut world = world(|_| ());
+    let id = world.peers.hub.log_name().to_string() + "-0";
+    let client = world.connect().unwrap();
+    let text = format!("GET /events/poll?since={id} HTTP/1.1\r\nHost: pi\r\n\r\n");
+    world.feed(client, text.as_bytes());
+    world.wire(client).capacity = 5;
+    world.half_close(client);
+    world.settle();
+    world.publish("a", "1");
+    world.settle();
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn draining_ends_everybody_whatever_they_do() {
+    let mut world = world(|s| s.ring_bytes = 1 << 18);
+    world.publish("long", &format!("\"{}\"", "x".repeat(7000)));
+    let requests: &[&[u8]] = &[
+        b"",
+        b"GET / HT",
+        b"POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n12",
+        b"GET /events/sse HTTP/1.1\r\nHost: pi\r\n\r\n",
+        b"GET /events/stream?interval=5 HTTP/1.0\r\n\r\n",
+        b"GET /events/poll?since=k3f9q2xa-1 HTTP/1.1\r\nHost: pi\r\n\r\n",
+        b"GET /topics/long HTTP/1.1\r\nHost: pi\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: pi\r\n\r\n",
+    ];
+    for stalls in [false, true] {
+        for request in requests {
+            let client = world.connect().unwrap();
+            if stalls {
+                world.wire(client).capacity = 50;
+            }
+            world.feed(client, request);
+            world.settle();
+        }
+    }
+    world.peers.drain();
+    world.settle();
+    // The longest: a body's minute, then a stalled refusal.
+    world.pass(60_000 + 20_100);
+    for client in 0..world.peers.outlet.wires.len() {
+        assert!(world.wire(client).finished, "{client} is told nothing");
+    }
+    assert!(world.peers.is_empty());
+    check_nothing_leaks(&mut world);
+}
