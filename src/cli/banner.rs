@@ -62,13 +62,13 @@ fn table(out: &mut impl Write, facts: &Facts) -> io::Result<()> {
     let mut rows: Vec<[String; 3]> = vec![["sensor", "value", "unit"].map(str::to_string)];
     rows.extend(shown.map(|(name, value, unit)| [name.clone(), value.clone(), unit.clone()]));
     let sensors = rows.len();
-    rows.push(["limit", "count", "bytes"].map(str::to_string));
+    rows.push(["limit", "count", "bytes at most"].map(str::to_string));
     let limit = |(name, count, bytes): &(String, String, u64)| {
         [name.clone(), count.clone(), bytes.to_string()]
     };
     rows.extend(facts.limits.iter().map(limit));
     let sum: u64 = facts.limits.iter().map(|(_, _, bytes)| bytes).sum();
-    rows.push(["together".to_string(), String::new(), sum.to_string()]);
+    rows.push(["all together".to_string(), String::new(), sum.to_string()]);
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
@@ -213,8 +213,8 @@ mod tests {
              http://greenhouse.local:8080/  (not on every phone)\n\n  \
              sensor           value unit\n  cpu/temperature   47.2 \u{b0}C\n  \
              cpu/load          0.15 \n\n  \
-             limit            count  bytes\n  viewers          10000 380000\n  \
-             ring                 1 262144\n  together               642144\n"
+             limit            count bytes at most\n  viewers          10000        380000\n  \
+             ring                 1        262144\n  all together                  642144\n"
         );
     }
 
