@@ -12,7 +12,7 @@ pub mod topic;
 use audience::{Audiences, Patterns, TopicSet, Wish};
 use event::{Draft, Event, Seq, State, Time};
 use log::Log;
-use topic::Topics;
+use topic::{Topic, Topics};
 
 use crate::buffer::Writer;
 use crate::limits::EVENT_BYTES_MAX;
@@ -134,6 +134,15 @@ impl Hub {
     pub fn last(&self, slot: u16) -> Option<Event<'_>> {
         let last = self.topics.used(slot)?.last;
         self.log.event(last).or_else(|| self.topics.retained(slot))
+    }
+
+    /// The topic in this slot and its last event, unless it was forgotten.
+    pub fn listed(&self, slot: u16) -> Option<(&Topic, Event<'_>)> {
+        let topic = self
+            .topics
+            .used(slot)
+            .filter(|topic| topic.state != State::Gone)?;
+        self.last(slot).map(|event| (topic, event))
     }
 
     /// The slot of a topic that exists and was not forgotten.

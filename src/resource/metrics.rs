@@ -160,12 +160,7 @@ fn sample(
     out: &mut Writer<'_>,
 ) -> Result<(), Full> {
     let hub = &*context.hub;
-    let row = hub
-        .topics
-        .used(slot)
-        .filter(|topic| topic.state != State::Gone)
-        .zip(hub.last(slot));
-    let Some((topic, event)) = row else {
+    let Some((topic, event)) = hub.listed(slot) else {
         return Ok(());
     };
     let name = topic.name.as_bytes();

@@ -3,7 +3,6 @@
 
 use super::{Context, Item, Listing, Reply, too_small};
 use crate::buffer::{Full, Writer};
-use crate::hub::event::State;
 use crate::limits::EVENT_BYTES_MAX;
 use crate::wire::{Refusal, json};
 
@@ -105,12 +104,7 @@ fn plain_item(
         return Ok(Item::End);
     }
     let slot = (item - 1) as u16;
-    let row = hub
-        .topics
-        .used(slot)
-        .filter(|topic| topic.state != State::Gone)
-        .zip(hub.last(slot));
-    let Some((topic, event)) = row else {
+    let Some((topic, event)) = hub.listed(slot) else {
         return Ok(Item::Other);
     };
     out.put_all(&[b"<tr><td>", topic.name.as_bytes(), b"<td>"])?;

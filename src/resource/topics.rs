@@ -4,7 +4,6 @@
 use super::{BodyKind, Context, Item, JSON, Listing, Name, Reply, too_small};
 use crate::buffer::{Full, Writer};
 use crate::hub::event::{Seq, State};
-use crate::hub::topic::Topic;
 use crate::hub::{Ahead, Hub, Refused};
 use crate::limits::{EVENT_BYTES_MAX, PUBLISH_EVENTS_MAX, TOPIC_BYTES_MAX};
 use crate::name;
@@ -53,11 +52,7 @@ fn list_item(
     if item > slots {
         return Ok(Item::End);
     }
-    let Some(topic) = listed(hub, item - 1) else {
-        return Ok(Item::Other);
-    };
-    let slot = (item - 1) as u16;
-    let Some(event) = hub.last(slot) else {
+    let Some((topic, event)) = hub.listed((item - 1) as u16) else {
         return Ok(Item::Other);
     };
     out.put_all(&[
@@ -79,12 +74,6 @@ fn list_item(
     out.put(br#","limits":{},"age":"#)?;
     put_seconds(context.now.ms.saturating_sub(topic.updated_ms), out)?;
     out.put(br#","writable":false}"#).map(|()| Item::Row)
-}
-
-fn listed(hub: &Hub, slot: u32) -> Option<&Topic> {
-    hub.topics
-        .used(slot as u16)
-        .filter(|topic| topic.last > 0 && topic.state != State::Gone)
 }
 
 fn put_id(hub: &Hub, seq: Seq, out: &mut Writer<'_>) -> Result<(), Full> {

@@ -6,7 +6,9 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use crate::support::transcript::{Cut, Transcript, Virtual};
+use crate::support::play::{Cut, Virtual};
+use crate::support::real::{Real, serve_if_asked};
+use crate::support::transcript::Transcript;
 
 fn transcripts() -> Vec<Transcript> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -62,4 +64,17 @@ fn transcripts_byte_by_byte() {
 #[test]
 fn transcripts_through_narrow_sockets() {
     play_virtually(Cut::Trickle);
+}
+
+/// Not a test of its own: the server that the next one plays against.
+#[test]
+fn server() {
+    serve_if_asked();
+}
+
+#[test]
+fn transcripts_over_tcp() {
+    play_all(Transcript::is_real, |transcript| {
+        transcript.play(&mut Real::new(&transcript.settings, "golden::server"));
+    });
 }

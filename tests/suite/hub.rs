@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use encke::hub::audience::Patterns;
+use encke::hub::audience::{Patterns, TopicSet};
 use encke::hub::event::{Seq, State, Time};
 use encke::hub::{Counts, Hub, Now, Plan};
+use encke::limits::TOPICS_MAX;
+use encke::name;
 use proptest::prelude::*;
 
 const NAMES: [&str; 7] = ["a", "a/b", "a/b/c", "b", "b/c", "quiet", "busy"];
@@ -177,5 +179,70 @@ proptest! {
         ring_bytes in 1000usize..4000,
     ) {
         run(&steps, ring_bytes);
+    }
+
+    #[test]
+    fn a_topic_set_is_a_set(steps in proptest::collection::vec((0..TOPICS_MAX as u16, any::<bool>()), 0..200)) {
+        let mut set = TopicSet::EMPTY;
+        let mut model = BTreeSet::new();
+        for (slot, member) in steps {
+            set.set(slot, member);
+            if member {
+                model.insert(slot);
+            } else {
+                model.remove(&slot);
+            }
+        }
+        for slot in 0..TOPICS_MAX as u16 {
+            assert_eq!(set.contains(slot), model.contains(&slot));
+        }
+    }
+
+    #[test]
+    fn patterns_match_as_mqtt_says(
+        pattern in proptest::collection::vec(prop::sample::select(vec!["a", "b", "+"]), 1..5),
+        rest in any::<bool>(),
+        topic in proptest::collection::vec(prop::sample::select(vec!["a", "b"]), 1..6),
+    ) {
+        // MQTT 5.0 section 4.7.1, level by level.
+        let levels = pattern.iter().zip(&topic).all(|(p, t)| p == t || *p == "+");
+        let wanted = levels && match rest {
+            true => topic.len() >= pattern.len(),
+            false => topic.len() == pattern.len(),
+        };
+        let text = pattern.join("/") + if rest { "/#" } else { "" };
+        let topic = topic.join("/");
+        prop_assert!(name::pattern(&text).is_some());
+        prop_assert_eq!(name::matches(&text, &topic), wanted, "{} {}", text, topic);
+        let mut set = Patterns::default();
+        set.add("never/this").unwrap();
+        set.add(&text).unwrap();
+        prop_assert_eq!(set.wants(&topic), wanted);
+        prop_assert!(Patterns::default().wants(&topic));
+    }
+
+    /// A slot is given to another topic only when nothing of its first one is left.
+    #[test]
+    fn a_slot_is_never_shared(steps in proptest::collection::vec((0usize..12, 0u8..4), 1..300)) {
+        let counts = Counts { ring_bytes: 1200, topics: 4, audiences: 1 };
+        let mut hub = Hub::new(counts, 7);
+        for (ms, (topic, act)) in steps.into_iter().enumerate() {
+            let now = Now { time: Time::Wall(ms as u64), ms: ms as u64 };
+            let topic = format!("t/{topic}");
+            let there = hub.topics.find(&topic).is_some();
+            if act == 0 {
+                hub.restate(&topic, State::Gone, now);
+            } else {
+                let full = hub.topics.room() == 0 && !there;
+                let done = hub.publish(&topic, b"1", State::Ok, now);
+                assert_eq!(done.is_err(), full, "only a full table refuses");
+            }
+            for seq in hub.first()..=hub.head() {
+                let event = hub.event(seq).unwrap();
+                let topic = hub.topics.used(event.topic).expect("its topic is there");
+                assert_eq!(topic.name.as_bytes(), event.topic_name());
+                assert!(topic.last >= seq);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -142,60 +142,65 @@ struct Seen {
     resets: u32,
 }
 
+/// Any message of any transport: an event, a hello, a heartbeat, bare or by its name, or an answer.
+#[derive(serde::Deserialize)]
+struct Message {
+    id: Option<String>,
+    topic: Option<String>,
+    value: Option<f64>,
+    lost: Option<u64>,
+    exact: Option<bool>,
+    reset: Option<bool>,
+    hello: Option<Box<Message>>,
+    heartbeat: Option<Box<Message>>,
+    events: Option<Vec<Message>>,
+    last: Option<String>,
+}
+
 impl Seen {
-    fn object(&mut self, object: &serde_json::Value) {
-        if let Some(events) = object.get("events") {
-            if let Some(hello) = object.get("hello") {
-                self.hello(hello);
-            }
-            events
-                .as_array()
-                .unwrap()
-                .iter()
-                .for_each(|event| self.event(event));
-            self.id = object["last"].as_str().unwrap().to_owned();
-        } else if let Some(hello) = object.get("hello") {
-            self.hello(hello);
-        } else if let Some(heartbeat) = object.get("heartbeat") {
-            self.id = heartbeat["id"].as_str().unwrap().to_owned();
-        } else if object.get("topic").is_some() {
-            self.event(object);
-        } else if object.get("lost").is_some() {
-            self.hello(object);
-        } else {
-            self.id = object["id"].as_str().unwrap().to_owned();
-        }
+    /// Whether everything that was published is behind it; `goal` is 0 until all of it was.
+    fn has_reached(&self, goal: &AtomicU64) -> bool {
+        let goal = goal.load(Ordering::Relaxed);
+        goal > 0 && seq(&self.id) >= goal
     }
 
-    fn hello(&mut self, hello: &serde_json::Value) {
-        self.id = hello["id"].as_str().unwrap().to_owned();
-        self.resets += u32::from(hello["reset"] == true);
-        let lost = hello["lost"].as_u64().unwrap();
-        if lost > 0 {
-            self.lost
-                .push((seq(&self.id), lost, hello.get("exact").is_none()));
-        }
+    /// Takes a message; `None` when its text is cut off.
+    fn take(&mut self, text: &str) -> Option<()> {
+        let message: Message = serde_json::from_str(text).ok()?;
+        self.message(message);
+        Some(())
     }
 
-    fn event(&mut self, event: &serde_json::Value) {
-        self.id = event["id"].as_str().unwrap().to_owned();
-        let topic = event["topic"].as_str().unwrap().to_owned();
-        self.events.push((
-            seq(&self.id),
-            topic,
-            event["value"].as_u64().unwrap_or_default(),
-        ));
+    fn message(&mut self, message: Message) {
+        for inner in [message.hello, message.heartbeat].into_iter().flatten() {
+            self.message(*inner);
+        }
+        for event in message.events.into_iter().flatten() {
+            self.message(event);
+        }
+        let Some(id) = message.id.or(message.last) else {
+            return;
+        };
+        if let Some(topic) = message.topic {
+            self.events
+                .push((seq(&id), topic, message.value.unwrap_or_default() as u64));
+        }
+        self.resets += u32::from(message.reset == Some(true));
+        if let Some(lost) = message.lost.filter(|lost| *lost > 0) {
+            self.lost.push((seq(&id), lost, message.exact.is_none()));
+        }
+        self.id = id;
     }
 }
 
-/// One connection on one transport, until `cut` bytes came, the server ended it, or `done`.
+/// One connection on one transport, until `cut` bytes came, the server ended it, or all is seen.
 fn session(
     address: SocketAddr,
     path: &str,
     topics: &str,
     seen: &mut Seen,
     cut: usize,
-    done: &AtomicBool,
+    goal: &AtomicU64,
 ) {
     let stream = connect(address);
     stream
@@ -206,7 +211,7 @@ fn session(
     } else {
         format!("since={}", seen.id)
     };
-    let target = format!("{path}?topics={topics}&{since}&timeout=1");
+    let target = format!("{path}?topics={topics}&{since}&timeout=0.4");
     let mut stream = BufReader::new(stream);
     // To HTTP/1.0, so that the body is the bytes behind the head, up to the end.
     let head = format!("GET {target} HTTP/1.0\r\n\r\n");
@@ -217,13 +222,13 @@ fn session(
     let mut line = Vec::new();
     let mut in_body = false;
     let mut text = String::new();
-    while bytes < cut {
+    while bytes < cut && !seen.has_reached(goal) {
         line.clear();
         match stream.read_until(b'\n', &mut line) {
             Ok(0) => break,
             Ok(_) => {}
             // Quiet: a stream is left when everything was published.
-            Err(_) if done.load(Ordering::Relaxed) => break,
+            Err(_) if goal.load(Ordering::Relaxed) > 0 => break,
             Err(_) if line.is_empty() => continue,
             Err(_) => break,
         }
@@ -238,9 +243,8 @@ fn session(
         if !object.starts_with('{') || (!line.ends_with(b"\n") && !path.ends_with("poll")) {
             continue;
         }
-        match serde_json::from_str(object) {
-            Ok(object) => seen.object(&object),
-            Err(_) => break,
+        if seen.take(object).is_none() {
+            break;
         }
     }
 }
@@ -254,12 +258,7 @@ const SETS: [(&str, &str); 5] = [
     ("%23", ""),
 ];
 
-fn subscriber(
-    address: SocketAddr,
-    seed: u64,
-    done: &AtomicBool,
-    head: &AtomicU64,
-) -> (usize, Seen) {
+fn subscriber(address: SocketAddr, seed: u64, goal: &AtomicU64) -> (usize, Seen) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let set = random.below(SETS.len() as u64) as usize;
     let mut seen = Seen::default();
@@ -269,21 +268,20 @@ fn subscriber(
         SETS[set].0,
         &mut seen,
         usize::MAX,
-        done,
+        goal,
     );
     let limit = Instant::now() + Duration::from_secs(60);
     while Instant::now() < limit {
-        let over = done.load(Ordering::Relaxed);
-        if over && seq(&seen.id) >= head.load(Ordering::Relaxed) {
+        if seen.has_reached(goal) {
             break;
         }
         // Some are away for longer than the window lasts.
-        if !over && random.below(4) == 0 {
+        if goal.load(Ordering::Relaxed) == 0 && random.below(4) == 0 {
             std::thread::sleep(Duration::from_millis(random.below(3_000)));
         }
         let path = PATHS[random.below(3) as usize];
         let cut = 200 + random.below(40_000) as usize;
-        session(address, path, SETS[set].0, &mut seen, cut, done);
+        session(address, path, SETS[set].0, &mut seen, cut, goal);
     }
     // What is left, in one last answer.
     session(
@@ -292,7 +290,7 @@ fn subscriber(
         SETS[set].0,
         &mut seen,
         usize::MAX,
-        done,
+        goal,
     );
     (set, seen)
 }
@@ -350,15 +348,13 @@ fn check(set: usize, seen: &Seen, published: &HashMap<u64, (String, u64)>, head:
 #[test]
 fn two_hundred_subscribers_cut_and_resumed() {
     let live = Live::start(&[]);
-    let done = Arc::new(AtomicBool::new(false));
-    let last = Arc::new(AtomicU64::new(0));
+    let goal = Arc::new(AtomicU64::new(0));
     let results = Arc::new(Mutex::new(Vec::new()));
     let subscribers: Vec<_> = (0..200)
         .map(|seed| {
-            let (done, results, address) = (done.clone(), results.clone(), live.address);
-            let last = last.clone();
+            let (goal, results, address) = (goal.clone(), results.clone(), live.address);
             std::thread::spawn(move || {
-                let result = subscriber(address, seed + 1, &done, &last);
+                let result = subscriber(address, seed + 1, &goal);
                 results.lock().unwrap().push(result);
             })
         })
@@ -379,8 +375,7 @@ fn two_hundred_subscribers_cut_and_resumed() {
         n += 50;
         std::thread::sleep(Duration::from_millis(if n == 5_000 { 1_500 } else { 20 }));
     }
-    last.store(head, Ordering::Relaxed);
-    done.store(true, Ordering::Relaxed);
+    goal.store(head, Ordering::Relaxed);
     subscribers
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
@@ -425,7 +420,7 @@ fn a_stalled_reader_is_lapped_told_and_ends_with_the_newest() {
             "the stream goes on"
         );
         if line.starts_with('{') {
-            seen.object(&serde_json::from_str(&line).unwrap());
+            seen.take(&line).unwrap();
         }
         newest.extend(
             seen.events

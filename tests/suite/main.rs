@@ -5,6 +5,7 @@ mod alloc;
 mod golden;
 mod hub;
 mod live;
+mod page;
 mod peers;
 mod sim;
 mod support;
