@@ -355,6 +355,8 @@ impl Server {
                     Accepted::Peer(socket) => self.take_in(socket),
                     Accepted::Nobody => break,
                     Accepted::NotNow => {
+                        // Somebody idle gives up a descriptor for somebody new.
+                        self.peers.evict();
                         self.accept_after_ms = now_ms + ACCEPT_RETRY_MS;
                         return;
                     }

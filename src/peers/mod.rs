@@ -271,7 +271,7 @@ impl<O: Outlet> Peers<O> {
     /// Closes whoever is missed least: one we have nothing more to say to, one that is idle, one
     /// that waits for a buffer, one that sends its head; the longest first. Never one that is being
     /// answered.
-    fn evict(&mut self) -> Option<()> {
+    pub fn evict(&mut self) -> Option<()> {
         let slot = self
             .first(self.closing, |_, _| true)
             .or_else(|| {

@@ -166,7 +166,7 @@ fn sample(
     let name = topic.name.as_bytes();
     let age_ms = context.now.ms.saturating_sub(topic.updated_ms);
     match family {
-        0 if topic.state != State::Ok || !is_number(event.value()) => Ok(()),
+        0 if topic.state != State::Ok || !is_sample(event.value()) => Ok(()),
         0 => out.put_all(&[
             b"encke_topic_value{topic=\"",
             name,
@@ -183,4 +183,13 @@ fn sample(
             out.put_all(&[b"encke_topic_up{topic=\"", name, b"\"} ", up, b"\n"])
         }
     }
+}
+
+/// Whether a value is a number that Prometheus can hold: one beyond a float's range would make it
+/// refuse the whole answer.
+fn is_sample(value: &[u8]) -> bool {
+    let number = core::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok());
+    is_number(value) && number.is_some_and(f64::is_finite)
 }

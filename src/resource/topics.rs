@@ -96,11 +96,11 @@ fn refused(refused: Refused, index: Option<usize>) -> Refusal {
     match (refused, index) {
         (Refused::TopicsFull, None) => Refusal::new(
             507,
-            "the table of topics is full; DELETE one, or raise topics in [limits]",
+            "the table of topics is full; DELETE one, whose place is free once its last event has left the ring, or raise topics in [limits]",
         ),
         (Refused::TopicsFull, Some(index)) => Refusal::new(
             507,
-            "item {}: the table of topics is full; DELETE one, or raise topics in [limits]",
+            "item {}: the table of topics is full; DELETE one, whose place is free once its last event has left the ring, or raise topics in [limits]",
         )
         .with([index as u64, 0, 0]),
         (Refused::TooLong(bytes), None) => Refusal::new(
@@ -125,6 +125,18 @@ fn bad_json(error: json::Error) -> Refusal {
             "the body is not JSON: byte {} does not fit; send text/plain for a bare string",
         )
         .with(at),
+    }
+}
+
+/// As `bad_json`, where a bare string could not be meant.
+fn bad_list(error: json::Error) -> Refusal {
+    match error.fault {
+        Fault::Depth => bad_json(error),
+        _ => Refusal::new(400, "the body is not JSON: byte {} does not fit").with([
+            error.at as u64,
+            0,
+            0,
+        ]),
     }
 }
 
@@ -253,7 +265,7 @@ pub fn publish_many(
     scratch: &mut [u8],
     out: &mut Writer<'_>,
 ) -> Result<Reply, Refusal> {
-    json::validate(body).map_err(bad_json)?;
+    json::validate(body).map_err(bad_list)?;
     let list = || {
         json::elements(body).ok_or(Refusal::new(
             400,

@@ -78,6 +78,12 @@ pub fn negotiate(head: &Head<'_>) -> u8 {
     (if wanted(best) == 0 { fallback } else { best }) as u8
 }
 
+const TOO_MANY_PATTERNS: Refusal = Refusal::new(
+    414,
+    "topics: the patterns take more than {} bytes; use + or # for several topics at once",
+)
+.with([PATTERNS_BYTES_MAX as u64, 0, 0]);
+
 fn number(value: &[u8], name: Refusal, min: f64, max: f64) -> Result<f64, Refusal> {
     let text = core::str::from_utf8(value).ok();
     let number = text
@@ -93,10 +99,7 @@ fn add_patterns(list: &str, index: &mut u64, patterns: &mut Patterns) -> Result<
             Refusal::new(400, "topics: pattern {} is not valid: a pattern is 1 to 8 segments of A-Z a-z 0-9 _ - joined by /, where a segment may be + and the last may be #")
                 .with([*index, 0, 0]),
         )?;
-        patterns.add(pattern).map_err(|_| {
-            Refusal::new(414, "topics: the patterns take more than {} bytes; use + or # for several topics at once")
-                .with([PATTERNS_BYTES_MAX as u64, 0, 0])
-        })?;
+        patterns.add(pattern).map_err(|_| TOO_MANY_PATTERNS)?;
     }
     Ok(())
 }
@@ -127,6 +130,8 @@ impl Subscription {
             let Some(value) = percent_decode(value, false, &mut decoded) else {
                 if is_since(key) {
                     subscription.since = Since::Malformed;
+                } else if key == b"topics" && value.len() > decoded.len() {
+                    return Err(TOO_MANY_PATTERNS);
                 } else if is_known(key) {
                     return Err(Refusal::new(400, "the query has a parameter that is not percent-encoded UTF-8 of at most {} bytes").with([2 * PATTERNS_BYTES_MAX as u64, 0, 0]));
                 }
