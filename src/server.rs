@@ -136,11 +136,13 @@ pub fn settings(config: &Config) -> Settings {
     let name = machine_name();
     let mut names = config.server.hosts.clone();
     names.extend([format!("{name}.local"), name.clone()]);
-    let pages = u64::from(config.limits.pages);
-    let room = descriptors().saturating_sub(DESCRIPTORS_SPARE + pages);
+    // Where descriptors are few, a quarter of them is for pages.
+    let room = descriptors().saturating_sub(DESCRIPTORS_SPARE).max(8);
+    let pages = u64::from(config.limits.pages).min(room / 4);
+    let room = room - pages;
     Settings {
-        viewers: u64::from(config.limits.viewers).min(room.max(1)) as u32,
-        pages: config.limits.pages as u16,
+        viewers: u64::from(config.limits.viewers).min(room) as u32,
+        pages: pages as u16,
         ring_bytes: config.limits.ring_bytes,
         topics: config.limits.topics as usize,
         heartbeat_ms: config.server.heartbeat_ms,
@@ -356,9 +358,10 @@ impl Server {
                     Accepted::Nobody => break,
                     Accepted::NotNow => {
                         // Somebody idle gives up a descriptor for somebody new.
-                        self.peers.evict();
-                        self.accept_after_ms = now_ms + ACCEPT_RETRY_MS;
-                        return;
+                        if self.peers.evict().is_none() {
+                            self.accept_after_ms = now_ms + ACCEPT_RETRY_MS;
+                            return;
+                        }
                     }
                 }
             }

@@ -80,6 +80,8 @@ impl Sim {
             let want = match (asked.since, asked.snapshot) {
                 (Some(since), _) => since,
                 (None, true) => 0,
+                // A poll that is held does not say from where.
+                (None, false) if held => id.min(asked.head),
                 (None, false) => asked.head,
             };
             if held {
