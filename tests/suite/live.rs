@@ -465,3 +465,55 @@ fn a_signal_ends_it_cleanly() {
         "{text}"
     );
 }
+
+/// The generic profile's ten thousand, or as many as two processes' descriptors allow here.
+#[test]
+fn ten_thousand_viewers_hear_one_event() {
+    let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let limit = rustix::process::Rlimit {
+        current: hard,
+        maximum: hard,
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    let count = hard.map_or(10_000, |hard| (hard - 600).min(10_000)) as usize;
+    assert!(
+        count >= 1_000,
+        "a limit of {hard:?} open files is too low for this test"
+    );
+    let live = Live::start(&[]);
+    let mut viewers: Vec<_> = (0..count)
+        .map(|_| {
+            let mut stream = live.connect();
+            let target = "/events/stream?topics=crowd&snapshot=0";
+            stream
+                .write_all(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes())
+                .unwrap();
+            BufReader::with_capacity(512, stream)
+        })
+        .collect();
+    let mut line = String::new();
+    for viewer in &mut viewers {
+        while !line.contains("\"hello\"") {
+            line.clear();
+            assert!(
+                viewer.read_line(&mut line).unwrap() > 0,
+                "a place for everybody"
+            );
+        }
+        line.clear();
+    }
+    let mut publisher = BufReader::new(live.connect());
+    let head = "POST /topics/crowd HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n7";
+    publisher.get_mut().write_all(head.as_bytes()).unwrap();
+    let (status, body) = answer(&mut publisher);
+    assert_eq!(status, 200, "{body}");
+    assert!(
+        body.ends_with(&format!(",\"subscribers\":{count}}}")),
+        "{body}"
+    );
+    for viewer in &mut viewers {
+        line.clear();
+        viewer.read_line(&mut line).unwrap();
+        assert!(line.ends_with(",\"value\":7}\n"), "{line}");
+    }
+}
