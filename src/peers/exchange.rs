@@ -256,7 +256,6 @@ impl<O: Outlet> Peers<O> {
     }
 
     fn execute(&mut self, slot: u32, exchange: u16, plan: Plan) {
-        self.slots[slot].mark(SILENT, false);
         if let Plan::Subscribe(subscription) = plan {
             return self.subscribe(slot, subscription);
         }

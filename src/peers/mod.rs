@@ -22,9 +22,7 @@ use std::collections::VecDeque;
 
 use exchange::{CONTINUE, Exchange};
 use fanout::Run;
-use slots::{
-    BLOCKED, HALF_CLOSED, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, SILENT, Slot, Slots,
-};
+use slots::{BLOCKED, HALF_CLOSED, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, Slot, Slots};
 
 use crate::access::{Peer, Policy};
 use crate::hub::audience::{List, NOBODY};
@@ -260,7 +258,6 @@ impl<O: Outlet> Peers<O> {
         self.slots[slot].phase = Phase::Idle {
             since_ms: self.now.ms,
         };
-        self.slots[slot].mark(SILENT, true);
         self.slots.append(&mut self.idle, slot);
         self.counters.accepted += 1;
         self.counters.peers += 1;

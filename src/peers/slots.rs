@@ -72,8 +72,6 @@ pub(super) const READABLE: u8 = 2;
 pub(super) const HALF_CLOSED: u8 = 4;
 /// It stands on the run list.
 pub(super) const QUEUED: u8 = 8;
-/// It has not completed a request yet.
-pub(super) const SILENT: u8 = 16;
 
 impl Slot {
     const FREE: Slot = Slot {

@@ -112,11 +112,6 @@ impl HeadScan {
         }
     }
 
-    /// Begins again, for the next request.
-    pub fn reset(&mut self) {
-        *self = HeadScan::new();
-    }
-
     /// The length of the head that `bytes` begins with, or None when it is not complete yet.
     ///
     /// `bytes` holds all that has come of this request so far: what was given before, and more.
@@ -588,7 +583,7 @@ mod tests {
         }
         let mut scan = HeadScan::new();
         assert_eq!(scan.find(&more), Ok(Some(head.len())));
-        scan.reset();
+        scan = HeadScan::new();
         assert_eq!(scan.find(&more), Ok(Some(head.len())));
     }
 
