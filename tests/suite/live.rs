@@ -517,3 +517,58 @@ fn ten_thousand_viewers_hear_one_event() {
         assert!(line.ends_with(",\"value\":7}\n"), "{line}");
     }
 }
+
+/// What the kernel is told of held peers: keep-alive after 10 s, and 12 s for what nobody takes.
+#[test]
+fn the_kernel_finds_dead_viewers() {
+    let live = Live::start(&[]);
+    let hold = |patterns: &str| {
+        let mut stream = live.connect();
+        let head = format!("GET /events/stream?topics={patterns}&snapshot=0 HTTP/1.0\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let quiet = hold("none");
+    let _stalled = hold("burst");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!((1..=1_000).contains(&keep_alive_ticks(&live, &quiet)));
+    let mut publisher = BufReader::new(live.connect());
+    for batch in 0..100 {
+        let value = |i: u64| ("burst".to_owned(), batch * 100 + i);
+        publish(&mut publisher, &(0..100).map(value).collect::<Vec<_>>());
+    }
+    // Nothing of ours closes a viewer: only the kernel can have found that nobody takes anything.
+    let begun = Instant::now();
+    while viewers(&live) == 2 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "the kernel gives up after 12 s"
+        );
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert!(begun.elapsed() > Duration::from_secs(8));
+    assert_eq!(viewers(&live), 1);
+}
+
+/// Hundredths of a second until the server's end of a connection sends its first keep-alive.
+fn keep_alive_ticks(live: &Live, stream: &TcpStream) -> u64 {
+    let ports = (live.address.port(), stream.local_addr().unwrap().port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = |field: &str| u16::from_str_radix(field.split(':').nth(1).unwrap(), 16).unwrap();
+    let of_server = |row: &&str| {
+        let fields: Vec<_> = row.split_whitespace().collect();
+        (port(fields[1]), port(fields[2])) == ports
+    };
+    let row = table.lines().skip(1).find(of_server).unwrap();
+    // proc_net_tcp.rst: the sixth field is `tr:tm->when`, and 02 is the keep-alive timer.
+    let timer = row.split_whitespace().nth(5).unwrap().strip_prefix("02:");
+    u64::from_str_radix(timer.expect("a keep-alive timer runs"), 16).unwrap()
+}
+
+fn viewers(live: &Live) -> u64 {
+    let mut stream = BufReader::new(live.connect());
+    let head = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.get_mut().write_all(head).unwrap();
+    let body: serde_json::Value = serde_json::from_str(&answer(&mut stream).1).unwrap();
+    body["viewers"].as_u64().unwrap()
+}

@@ -241,6 +241,10 @@ fn each_transport_has_its_row_and_its_transcripts() {
             stems.push(stem);
         }
     }
+    assert!(
+        rows.len() <= 16,
+        "framings and counters have room for 16 rows"
+    );
     assert_eq!(
         stems.len(),
         rows.len(),
