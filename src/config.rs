@@ -9,22 +9,25 @@
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use toml::Spanned;
-
+use crate::limits::TOPICS_MAX;
 use crate::name;
 
 mod error;
-mod raw;
 mod rule;
+mod slot;
+mod source;
+mod tree;
 
 use error::Fault;
 pub use error::{ConfigError, Place, nearest};
-use raw::{List, Raw, RawServer, RawToken, RawTopic};
 pub use rule::listen;
-use rule::{Is, Rule};
+use rule::{ANY, CORS, FACTOR, HOST, LABEL, NUMBER, ORIGIN, PATTERN, PROXY, SIZE, TOPIC};
+use slot::{Slot, fill};
+pub use source::{Datagram, Exec, Format, SourceEntry, Stdin};
+use tree::{Entry, Given, Item, Table};
 
 /// Bytes of a configuration file. Above: an error, because it is some other file.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -122,19 +125,8 @@ pub struct Sources {
     pub exclude: Vec<String>,
 }
 
-/// `[[source]]`: a source that must be told about, with keys that only its kind knows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SourceEntry {
-    /// The kind's name.
-    pub kind: String,
-    /// All keys but `kind`, not checked.
-    pub keys: toml::Table,
-    /// `FILE:LINE` of the row, for the kind's own error texts.
-    pub place: String,
-}
-
 /// `[[topic]]`: how the topics that a pattern matches are shown and smoothed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicRule {
     /// The key `match`: a topic pattern.
     pub match_: String,
@@ -163,13 +155,11 @@ pub struct TopicRule {
 }
 
 /// `[board]`: what a board profile says about its board.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Board {
     /// The board as people call it.
     pub name: Option<String>,
     /// The board is meant when one of these stands in the device tree's model or compatible.
-    #[serde(rename = "match")]
     pub match_: Vec<String>,
     /// Rust targets to build for it.
     pub targets: Vec<String>,
@@ -235,99 +225,178 @@ impl Config {
             board: Board::default(),
         };
         for layer in layers {
-            toml::from_str(layer.text)
-                .map_err(Fault::from)
-                .and_then(|raw| config.lay(raw, layer))
+            tree::parse(layer.text)
+                .and_then(|root| config.lay(&root, layer))
                 .map_err(|fault| fault.at(layer))?;
         }
         Ok(config)
     }
 
-    fn lay(&mut self, raw: Raw, layer: &Layer) -> Result<(), Fault> {
-        match raw.board {
-            Some(board) if layer.is_profile => self.board = board.into_inner(),
-            Some(board) => {
-                let problem = "[board] belongs in a board profile, not in a configuration";
-                return Err(Fault::new(
-                    board.span(),
-                    problem,
-                    "remove it; choose a profile with --board NAME",
-                ));
+    fn lay(&mut self, root: &Table, layer: &Layer) -> Result<(), Fault> {
+        for entry in &root.entries {
+            let key = &*entry.key.name;
+            match key {
+                "board" => self.board = board(entry, layer)?,
+                "server" => self.lay_server(table(entry)?)?,
+                "limits" => self.lay_limits(table(entry)?)?,
+                "jsonp" => {
+                    let topics = Slot::Texts(&mut self.jsonp.topics, PATTERN);
+                    fill(table(entry)?, HERE, &mut [("topics", topics)])?;
+                }
+                "sources" => {
+                    let include = Slot::Texts(&mut self.sources.include, PATTERN);
+                    let exclude = Slot::Texts(&mut self.sources.exclude, PATTERN);
+                    let mut slots = [("include", include), ("exclude", exclude)];
+                    fill(table(entry)?, HERE, &mut slots)?;
+                }
+                "token" | "source" | "topic" => {
+                    for item in rows(entry)? {
+                        self.lay_row(key, item, layer)?;
+                    }
+                }
+                _ => return Err(Fault::unknown(&entry.key, HERE, TABLES)),
             }
-            None => {}
-        }
-        self.lay_server(raw.server)?;
-        let (limits, over) = (&mut self.limits, raw.limits);
-        set(&mut limits.viewers, over.viewers);
-        set(&mut limits.pages, over.pages);
-        set_bytes(&mut limits.ring_bytes, over.ring_bytes);
-        set(&mut limits.topics, over.topics);
-        set_bytes(&mut limits.history_bytes, over.history_bytes);
-        set(&mut limits.per_address, over.per_address);
-        set_list(&mut self.jsonp.topics, raw.jsonp.topics);
-        set_list(&mut self.sources.include, raw.sources.include);
-        set_list(&mut self.sources.exclude, raw.sources.exclude);
-        for row in raw.token {
-            self.tokens.push(token(row, &self.tokens)?);
-        }
-        for row in raw.source {
-            self.source.push(source(row, layer)?);
-        }
-        for row in raw.topic {
-            self.topic.push(topic(row)?);
         }
         Ok(())
     }
-    fn lay_server(&mut self, over: RawServer) -> Result<(), Fault> {
+
+    fn lay_row(&mut self, key: &str, item: &Item, layer: &Layer) -> Result<(), Fault> {
+        let span = item.span.clone();
+        let row = table_of(item, "a table for each, as [[...]] or {...}")?;
+        match key {
+            "token" => self.tokens.push(token(span, row, &self.tokens)?),
+            "source" => {
+                let source = source::source(span, row, layer, &self.source)?;
+                self.source.push(source);
+            }
+            _ => self.topic.push(topic(span, row)?),
+        }
+        Ok(())
+    }
+
+    fn lay_server(&mut self, table: &Table) -> Result<(), Fault> {
         let server = &mut self.server;
-        if let Some(listen) = over.listen {
-            let span = listen.span();
-            server.listen = plain(listen.into_inner());
-            if !(1..=LISTEN_MAX).contains(&server.listen.len()) {
+        let mut heartbeat_ms = None;
+        let mut slots = [
+            ("listen", Slot::Listen(&mut server.listen)),
+            ("name", Slot::Text(&mut server.name, LABEL)),
+            ("heartbeat", Slot::Seconds(&mut heartbeat_ms, 1000, 30_000)),
+            ("hosts", Slot::Texts(&mut server.hosts, HOST)),
+            ("origins", Slot::Texts(&mut server.origins, ORIGIN)),
+            ("cors", Slot::Texts(&mut server.cors, CORS)),
+            (
+                "trusted_proxies",
+                Slot::Texts(&mut server.trusted_proxies, PROXY),
+            ),
+            ("push_host", Slot::Text(&mut server.push_host, HOST)),
+        ];
+        fill(table, HERE, &mut slots)?;
+        server.heartbeat_ms = heartbeat_ms.unwrap_or(server.heartbeat_ms);
+        match table.find("listen") {
+            Some(entry) if !(1..=LISTEN_MAX).contains(&server.listen.len()) => {
                 let problem = format!("{} addresses to listen on", server.listen.len());
                 let fix = format!("give 1 to {LISTEN_MAX}, or leave the key out for [::]:8080");
-                return Err(Fault::new(span, problem, fix));
+                Err(Fault::new(entry.item.span.clone(), problem, fix))
             }
+            _ => Ok(()),
         }
-        server.name = over.name.map(|is| is.0).or(server.name.take());
-        server.push_host = over.push_host.map(|is| is.0).or(server.push_host.take());
-        if let Some(seconds) = over.heartbeat {
-            server.heartbeat_ms = u64::from(seconds.0) * 1000;
+    }
+
+    fn lay_limits(&mut self, table: &Table) -> Result<(), Fault> {
+        let limits = &mut self.limits;
+        let mut slots = [
+            ("viewers", Slot::Count(&mut limits.viewers, 1, 100_000)),
+            ("pages", Slot::Count(&mut limits.pages, 8, 4096)),
+            (
+                "ring_bytes",
+                Slot::Bytes(&mut limits.ring_bytes, 65_536, 1 << 30),
+            ),
+            (
+                "topics",
+                Slot::Count(&mut limits.topics, 8, TOPICS_MAX as u32),
+            ),
+            (
+                "history_bytes",
+                Slot::Bytes(&mut limits.history_bytes, 0, 1 << 30),
+            ),
+            (
+                "per_address",
+                Slot::Count(&mut limits.per_address, 1, 100_000),
+            ),
+        ];
+        fill(table, HERE, &mut slots)
+    }
+}
+
+/// The tables of a configuration, for the error that names them.
+const TABLES: &[&str] = &[
+    "server", "limits", "jsonp", "sources", "token", "source", "topic",
+];
+/// Whose keys an error names, behind "the keys".
+const HERE: &str = "here";
+
+fn table<'i, 'a>(entry: &'i Entry<'a>) -> Result<&'i Table<'a>, Fault> {
+    let name = &entry.key.name;
+    table_of(&entry.item, &format!("one table, as [{name}]"))
+}
+
+fn table_of<'i, 'a>(item: &'i Item<'a>, right: &str) -> Result<&'i Table<'a>, Fault> {
+    match &item.given {
+        Given::Table(table) => Ok(table),
+        Given::Rows(_) => {
+            let fix = format!("write {right}");
+            Err(Fault::new(
+                item.span.clone(),
+                "invalid type: a list of tables",
+                fix,
+            ))
         }
-        set_list(&mut server.hosts, over.hosts);
-        set_list(&mut server.origins, over.origins);
-        set_list(&mut server.cors, over.cors);
-        set_list(&mut server.trusted_proxies, over.trusted_proxies);
-        Ok(())
+        _ => Err(Fault::wrong(item, right)),
     }
 }
 
-fn set<R: Rule>(slot: &mut R::Out, over: Option<Is<R>>) {
-    if let Some(Is(value)) = over {
-        *slot = value;
+fn rows<'i, 'a>(entry: &'i Entry<'a>) -> Result<&'i [Item<'a>], Fault> {
+    match &entry.item.given {
+        Given::Rows(rows) | Given::List(rows) => Ok(rows),
+        _ => {
+            let right = format!("a table for each, as [[{}]]", entry.key.name);
+            Err(Fault::wrong(&entry.item, &right))
+        }
     }
 }
 
-fn set_bytes<R: Rule<Out = u32>>(slot: &mut usize, over: Option<Is<R>>) {
-    if let Some(Is(value)) = over {
-        *slot = value as usize;
+fn board(entry: &Entry, layer: &Layer) -> Result<Board, Fault> {
+    let table = table(entry)?;
+    if !layer.is_profile {
+        let problem = "[board] belongs in a board profile, not in a configuration";
+        let fix = "remove it; choose a profile with --board NAME";
+        return Err(Fault::new(entry.item.span.clone(), problem, fix));
     }
+    let mut board = Board::default();
+    let mut slots = [
+        ("name", Slot::Text(&mut board.name, ANY)),
+        ("match", Slot::Texts(&mut board.match_, ANY)),
+        ("targets", Slot::Texts(&mut board.targets, ANY)),
+        ("image", Slot::Text(&mut board.image, ANY)),
+        ("memory", Slot::Whole(&mut board.memory)),
+    ];
+    fill(table, HERE, &mut slots)?;
+    Ok(board)
 }
 
-fn set_list<R: Rule>(slot: &mut Vec<R::Out>, over: Option<List<R>>) {
-    if let Some(list) = over {
-        *slot = plain(list);
-    }
-}
-
-fn plain<R: Rule>(list: List<R>) -> Vec<R::Out> {
-    list.into_iter().map(|is| is.0).collect()
-}
-
-fn token(row: Spanned<RawToken>, others: &[Token]) -> Result<Token, Fault> {
-    let span = row.span();
-    let row = row.into_inner();
-    let name = row.name.0;
+fn token(span: Range<usize>, table: &Table, others: &[Token]) -> Result<Token, Fault> {
+    let (mut name, mut sha256, mut until) = (None, None, None);
+    let (mut read, mut write) = (Vec::new(), Vec::new());
+    let mut slots = [
+        ("name", Slot::Text(&mut name, LABEL)),
+        ("sha256", Slot::Sha256(&mut sha256)),
+        ("read", Slot::Texts(&mut read, PATTERN)),
+        ("write", Slot::Texts(&mut write, PATTERN)),
+        ("until", Slot::Until(&mut until)),
+    ];
+    fill(table, HERE, &mut slots)?;
+    let name = name.ok_or_else(|| Fault::missing(span.clone(), "name"))?;
+    let sha256 = sha256.ok_or_else(|| Fault::missing(span.clone(), "sha256"))?;
     if others.iter().any(|other| other.name == name) {
         let problem = format!("a second token is called \"{name}\"");
         return Err(Fault::new(
@@ -338,53 +407,32 @@ fn token(row: Spanned<RawToken>, others: &[Token]) -> Result<Token, Fault> {
     }
     Ok(Token {
         name,
-        sha256: row.sha256.0,
-        read: plain(row.read),
-        write: plain(row.write),
-        until: row.until.map(|until| until.0),
+        sha256,
+        read,
+        write,
+        until,
     })
 }
 
-fn source(row: Spanned<toml::Table>, layer: &Layer) -> Result<SourceEntry, Fault> {
-    let span = row.span();
-    let mut keys = row.into_inner();
-    let line = Place::new(layer.text, span.clone()).line;
-    match keys.remove("kind") {
-        Some(toml::Value::String(kind)) => Ok(SourceEntry {
-            kind,
-            keys,
-            place: format!("{}:{line}", layer.file),
-        }),
-        Some(_) => Err(Fault::new(
-            span,
-            "`kind` is not text",
-            "write kind = \"...\"",
-        )),
-        None => Err(Fault::new(
-            span,
-            "missing key `kind`",
-            "say which source it is: kind = \"...\"",
-        )),
-    }
-}
-
-fn topic(row: Spanned<RawTopic>) -> Result<TopicRule, Fault> {
-    let span = row.span();
-    let row = row.into_inner();
-    let rule = TopicRule {
-        match_: row.match_.0,
-        label: row.label.map(|is| is.0),
-        unit: row.unit.map(|is| is.0),
-        scale: row.scale.map(|is| is.0),
-        offset: row.offset.map(|is| is.0),
-        round: row.round.map(|is| is.0),
-        keep: row.keep,
-        dead_band: row.dead_band.map(|is| is.0),
-        median: row.median.map(|is| is.0),
-        min: row.min.map(|is| is.0),
-        max: row.max.map(|is| is.0),
-        rename: row.rename.map(|is| is.0),
-    };
+fn topic(span: Range<usize>, table: &Table) -> Result<TopicRule, Fault> {
+    let mut match_ = None;
+    let mut rule = TopicRule::default();
+    let mut slots = [
+        ("match", Slot::Text(&mut match_, PATTERN)),
+        ("label", Slot::Text(&mut rule.label, LABEL)),
+        ("unit", Slot::Text(&mut rule.unit, LABEL)),
+        ("scale", Slot::Number(&mut rule.scale, FACTOR)),
+        ("offset", Slot::Number(&mut rule.offset, NUMBER)),
+        ("round", Slot::CountIf(&mut rule.round, 0, 9)),
+        ("keep", Slot::Flag(&mut rule.keep)),
+        ("dead_band", Slot::Number(&mut rule.dead_band, SIZE)),
+        ("median", Slot::Odd(&mut rule.median)),
+        ("min", Slot::Number(&mut rule.min, NUMBER)),
+        ("max", Slot::Number(&mut rule.max, NUMBER)),
+        ("rename", Slot::Text(&mut rule.rename, TOPIC)),
+    ];
+    fill(table, HERE, &mut slots)?;
+    rule.match_ = match_.ok_or_else(|| Fault::missing(span.clone(), "match"))?;
     if let (Some(min), Some(max)) = (rule.min, rule.max)
         && min >= max
     {
@@ -396,11 +444,8 @@ fn topic(row: Spanned<RawTopic>) -> Result<TopicRule, Fault> {
             "`rename` needs one topic, but \"{}\" matches many",
             rule.match_
         );
-        return Err(Fault::new(
-            span,
-            problem,
-            "write the topic's full name as `match`",
-        ));
+        let fix = "write the topic's full name as `match`";
+        return Err(Fault::new(span, problem, fix));
     }
     Ok(rule)
 }
@@ -522,15 +567,31 @@ mod tests {
             })
             .flat_map(|line| [line, "\n"])
             .collect();
-        let config = config(&active).unwrap_or_else(|error| panic!("{error}"));
-        let shown = format!("{config:?}");
+        let mut config = config(&active).unwrap_or_else(|error| panic!("{error}"));
+        let sources = std::mem::take(&mut config.source);
+        let shown = format!("{config:?}").replace("source: []", "");
         let (before, board) = shown.split_once("board:").unwrap();
         assert!(
             !before.contains("None") && !before.contains("[]"),
             "{before}{board}"
         );
         assert_eq!(config.tokens[0].until, Some(1_924_991_999));
-        assert_eq!(config.source[0].keys.len(), 2);
+        let shown = format!("{sources:?}");
+        assert_eq!(sources.len(), 4);
+        for key in [
+            "interval_ms: Some(30000)",
+            "timeout_ms: 2500",
+            "stale_ms: Some(3600000)",
+            "topic: Some(\"tank/level\")",
+            "label: Some",
+            "unit: Some",
+            "Stdin",
+            "format: Postcard",
+            "mode: 432",
+            "path: \"/run/encke/readings\"",
+        ] {
+            assert!(shown.contains(key), "{key}: {shown}");
+        }
         let limits = &config.limits;
         assert!(
             [
@@ -551,7 +612,7 @@ mod tests {
             ("viewers", 1u64, 100_000u64),
             ("pages", 8, 4096),
             ("ring_bytes", 65_536, 1 << 30),
-            ("topics", 8, crate::limits::TOPICS_MAX as u64),
+            ("topics", 8, TOPICS_MAX as u64),
             ("history_bytes", 0, 1 << 30),
             ("per_address", 1, 100_000),
         ] {
@@ -680,7 +741,7 @@ mod tests {
             ),
             (
                 "[server]\nlisten = \":80\"\n",
-                "encke.toml:2:10: invalid type: string \":80\"\n  |\n2 | listen = \":80\"\n  |          \
+                "encke.toml:2:10: invalid value: string \":80\"\n  |\n2 | listen = \":80\"\n  |          \
                  ^^^^^\nfix: write a list, as [\"...\"]",
             ),
             (
@@ -711,7 +772,7 @@ mod tests {
             (
                 "[[source]]\npath = \"a\"\n",
                 "encke.toml:1:1: missing key `kind`\n  |\n1 | [[source]]\n  | ^^^^^^^^^^\n\
-                 fix: say which source it is: kind = \"...\"",
+                 fix: say which source it is: kind = \"exec\", \"stdin\" or \"datagram\"",
             ),
             (
                 "[[topic]]\nmatch = \"a\"\nmin = 3\nmax = 3\n",

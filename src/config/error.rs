@@ -1,12 +1,15 @@
 //! Faults of a configuration text, and how they are shown: file, line, column, excerpt, fix.
 //!
-//! Serde's "what, expected right" becomes problem and fix (docs of `serde::de::Error`). It never
-//! decides what is right; the rules and the schema do.
+//! What the parser says is put into our words. It never decides what is right; the rules and the
+//! schema do.
 
 use std::fmt;
 use std::ops::Range;
 
+use toml_parser::{Expected, ParseError};
+
 use super::Layer;
+use super::tree::{Given, Item, Key};
 
 /// What is wrong with the configuration, where, and what would be right.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +104,37 @@ impl Fault {
         }
     }
 
+    /// `item` is not what its key takes. `right` stands behind "write".
+    pub(super) fn wrong(item: &Item, right: &str) -> Fault {
+        let problem = match &item.given {
+            Given::Bool(value) => format!("invalid value: boolean `{value}`"),
+            Given::Int(value) => format!("invalid value: integer `{value}`"),
+            Given::Float(value) => format!("invalid value: number `{value}`"),
+            Given::Text(text) => format!("invalid value: string {text:?}"),
+            Given::Date(text) => format!("invalid value: date `{text}`"),
+            Given::List(_) => "invalid type: a list".to_string(),
+            Given::Table(_) | Given::Rows(_) => "invalid type: a table".to_string(),
+        };
+        Fault::new(item.span.clone(), problem, format!("write {right}"))
+    }
+
+    /// `key` is none of `known`. `whose` they are stands behind "the keys".
+    pub(super) fn unknown(key: &Key, whose: &str, known: &[&str]) -> Fault {
+        let list = format!("the keys {whose} are {}", known.join(", "));
+        let fix = match nearest(&key.name, known) {
+            Some(meant) => format!("did you mean `{meant}`? {list}"),
+            None => list,
+        };
+        let problem = format!("unknown key `{}`", key.name);
+        Fault::new(key.span.clone(), problem, fix)
+    }
+
+    /// The table at `span` lacks `key`.
+    pub(super) fn missing(span: Range<usize>, key: &str) -> Fault {
+        let problem = format!("missing key `{key}`");
+        Fault::new(span, problem, "add the key to this table")
+    }
+
     pub(super) fn at(self, layer: &Layer) -> ConfigError {
         ConfigError {
             file: layer.file.to_string(),
@@ -111,61 +145,37 @@ impl Fault {
     }
 }
 
-/// Serde's and TOML's words for what would be right, and ours: a prefix each.
-const WORDS: &[(&str, &str)] = &[
-    ("a sequence", "a list, as [\"...\"]"),
-    ("a boolean", "true or false"),
-    ("a string", "a text in quotes"),
-    (
-        "literal string",
-        "a number, true, false, or a text in quotes",
-    ),
-    ("struct", "a table, as the commented example shows"),
-];
-
-/// What to do about faults that do not say what would be right: a prefix each.
-const FIXES: &[(&str, &str)] = &[
-    ("missing field", "add the key to this table"),
-    ("duplicate key", "keep one of the two"),
-    ("", "see the commented example configuration"),
-];
-
-fn by_prefix(rows: &[(&str, &'static str)], text: &str) -> Option<&'static str> {
-    rows.iter()
-        .find(|(prefix, _)| text.starts_with(prefix))
-        .map(|(_, found)| *found)
-}
-
-/// Cuts serde's "what, expected right" into problem and fix, and looks for the key that was meant.
-impl From<toml::de::Error> for Fault {
-    fn from(error: toml::de::Error) -> Fault {
-        let message = error.message();
-        let (problem, right) = message.split_once(", expected ").unwrap_or((message, ""));
-        let fix = match (problem.strip_prefix("unknown field `"), right) {
-            (Some(key), _) => which_key(key.trim_end_matches('`'), right),
-            (None, "") => by_prefix(FIXES, problem).unwrap_or_default().to_string(),
-            (None, right) => format!("write {}", by_prefix(WORDS, right).unwrap_or(right)),
-        };
-        Fault {
-            span: error.span(),
-            problem: problem.replace("field", "key"),
-            fix,
+/// The parser's words for what would be right, in ours.
+fn in_words(expected: &Expected) -> String {
+    match expected {
+        Expected::Literal("\n") => "newline".to_string(),
+        Expected::Literal(text) => format!("`{text}`"),
+        Expected::Description("literal string" | "value") => {
+            "a number, true, false, or a text in quotes".to_string()
         }
+        Expected::Description(text) => (*text).to_string(),
+        _ => "something else".to_string(),
     }
 }
 
-/// What to write for the unknown `key`, given serde's list of the known ones in backticks.
-fn which_key(key: &str, known: &str) -> String {
-    let known: Vec<&str> = known
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|&k| k != "board")
-        .collect();
-    let list = format!("the keys here are {}", known.join(", "));
-    match nearest(key, &known) {
-        Some(meant) => format!("did you mean `{meant}`? {list}"),
-        None => list,
+impl From<ParseError> for Fault {
+    fn from(error: ParseError) -> Fault {
+        let right: Vec<String> = error
+            .expected()
+            .unwrap_or_default()
+            .iter()
+            .map(in_words)
+            .collect();
+        let fix = match (error.description(), right.is_empty()) {
+            ("duplicate key", _) => "keep one of the two".to_string(),
+            (_, true) => "see the commented example configuration".to_string(),
+            (_, false) => format!("write {}", right.join(", ")),
+        };
+        Fault {
+            span: error.unexpected().map(|span| span.start()..span.end()),
+            problem: error.description().to_string(),
+            fix,
+        }
     }
 }
 

@@ -1,146 +1,111 @@
-//! What single keys take: a rule is a type, and `Is<R>` a value that has passed it.
+//! What single values may be: each rule says what would be right, and checks one value.
 //!
-//! Checked while TOML is read, so that every fault has its place. Hosts and origins follow RFC
-//! 3986 section 3 and RFC 6454 section 7. It never looks at two keys at once.
+//! Hosts and origins follow RFC 3986 section 3 and RFC 6454 section 7, dates RFC 3339. It never
+//! looks at two keys at once, and never says where a fault is.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
-use toml::value::{Datetime, Offset};
+use std::ops::RangeInclusive;
 
 use crate::limits::LABEL_BYTES_MAX;
 use crate::name;
 
-/// A scalar as it stands in the file, before a rule has looked at it.
-pub(super) enum Given<'a> {
-    Int(i64),
-    Float(f64),
-    Text(&'a str),
-}
-
-/// What a key takes. A rule is only a type: `Is<R>` is a value that has passed it.
-pub(super) trait Rule {
-    type Out;
+/// What a text may be.
+pub(super) struct Text {
     /// What would be right, as it stands behind "write" in an error.
-    fn right() -> String;
-    fn check(given: Given) -> Option<Self::Out>;
+    right: &'static str,
+    /// The text as it is kept, or `None` when it is not right.
+    pub(super) check: fn(&str) -> Option<String>,
 }
 
-pub(super) struct Is<R: Rule>(pub(super) R::Out);
-
-impl<'de, R: Rule> Deserialize<'de> for Is<R> {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_any(Check(PhantomData::<R>)).map(Is)
-    }
+/// What a number may be.
+pub(super) struct Number {
+    /// What would be right, as it stands behind "write" in an error.
+    pub(super) right: &'static str,
+    pub(super) is_right: fn(f64) -> bool,
 }
 
-struct Check<R>(PhantomData<R>);
-
-impl<R: Rule> Visitor<'_> for Check<R> {
-    type Value = R::Out;
-
-    fn expecting(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        out.write_str(&R::right())
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<R::Out, E> {
-        R::check(Given::Int(value))
-            .ok_or_else(|| E::invalid_value(Unexpected::Signed(value), &self))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<R::Out, E> {
-        R::check(Given::Float(value))
-            .ok_or_else(|| E::invalid_value(Unexpected::Float(value), &self))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<R::Out, E> {
-        R::check(Given::Text(value)).ok_or_else(|| E::invalid_value(Unexpected::Str(value), &self))
+impl Text {
+    /// The grammar's own words are sentences: "a topic is ...".
+    pub(super) fn right(&self) -> String {
+        self.right.replacen(" is ", ": ", 1)
     }
 }
 
-/// A whole number from `MIN` to `MAX`.
-pub(super) struct Count<const MIN: u32, const MAX: u32>;
+/// Bytes of a unix socket's path (unix(7): `sun_path` without its last zero).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-impl<const MIN: u32, const MAX: u32> Rule for Count<MIN, MAX> {
-    type Out = u32;
+const _: () = assert!(LABEL_BYTES_MAX == 64, "LABEL says so");
 
-    fn right() -> String {
-        format!("a whole number from {MIN} to {MAX}")
-    }
+pub(super) const NUMBER: &Number = &Number {
+    right: "a number",
+    is_right: f64::is_finite,
+};
+pub(super) const FACTOR: &Number = &Number {
+    right: "a number that is not 0",
+    is_right: |value| value.is_finite() && value != 0.0,
+};
+pub(super) const SIZE: &Number = &Number {
+    right: "a number that is not below 0",
+    is_right: |value| value.is_finite() && value >= 0.0,
+};
 
-    fn check(given: Given) -> Option<u32> {
-        let Given::Int(value) = given else {
-            return None;
-        };
-        u32::try_from(value)
-            .ok()
-            .filter(|value| (MIN..=MAX).contains(value))
-    }
+pub(super) const ANY: &Text = &Text {
+    right: "a text in quotes",
+    check: |text| Some(text.to_string()),
+};
+pub(super) const LABEL: &Text = &Text {
+    right: "1 to 64 bytes of text without control characters",
+    check: |text| kept(text, is_label),
+};
+pub(super) const HOST: &Text = &Text {
+    right: "a host name without scheme or path, as \"encke.example:8080\"",
+    check: |text| lowered(text, is_host),
+};
+pub(super) const ORIGIN: &Text = &Text {
+    right: "an origin without a path, as \"https://encke.example\", or \"null\"",
+    check: |text| lowered(text, is_origin),
+};
+pub(super) const CORS: &Text = &Text {
+    right: "an origin without a path, as \"https://encke.example\", or \"null\", or \"*\"",
+    check: |text| lowered(text, |text| text == "*" || is_origin(text)),
+};
+pub(super) const PROXY: &Text = &Text {
+    right: "an address or a network, as \"192.168.1.2\" or \"10.0.0.0/8\"",
+    check: |text| kept(text, is_network),
+};
+pub(super) const PATTERN: &Text = &Text {
+    right: name::PATTERN_RULE,
+    check: |text| name::pattern(text).map(str::to_string),
+};
+pub(super) const TOPIC: &Text = &Text {
+    right: name::NAME_RULE,
+    check: |text| name::topic(text).map(str::to_string),
+};
+pub(super) const WORD: &Text = &Text {
+    right: "a text without NUL, as the program gets it",
+    check: |text| kept(text, |text| !text.contains('\0')),
+};
+pub(super) const SOCKET: &Text = &Text {
+    right: "a full path of at most 107 bytes, as \"/run/encke/readings\"",
+    check: |text| kept(text, is_socket),
+};
+
+fn kept(text: &str, is_right: fn(&str) -> bool) -> Option<String> {
+    is_right(text).then(|| text.to_string())
 }
 
-/// Defines rules of one form: name, output, what is right, the check.
-macro_rules! rules {
-    ($($(#[$doc:meta])* $name:ident -> $out:ty, $right:expr, $check:expr;)*) => {$(
-        $(#[$doc])*
-        pub(super) struct $name;
-
-        impl Rule for $name {
-            type Out = $out;
-
-            fn right() -> String {
-                $right.to_string()
-            }
-
-            fn check(given: Given) -> Option<$out> {
-                let check: fn(Given) -> Option<$out> = $check;
-                check(given)
-            }
-        }
-    )*};
+fn lowered(text: &str, is_right: fn(&str) -> bool) -> Option<String> {
+    is_right(text).then(|| text.to_ascii_lowercase())
 }
 
-rules! {
-    Number -> f64, "a number", number;
-    Factor -> f64, "a number that is not 0", |given| number(given).filter(|&x| x != 0.0);
-    Size -> f64, "a number that is not below 0", |given| number(given).filter(|&x| x >= 0.0);
-    Window -> u32, "an odd whole number from 3 to 15",
-        |given| Count::<3, 15>::check(given).filter(|n| n % 2 == 1);
-    Listen -> SocketAddr, "an address and a port, as \"0.0.0.0:8080\" or \"[::]:8080\"",
-        |given| text(given).and_then(listen);
-    Host -> String, "a host name without scheme or path, as \"encke.example:8080\"",
-        |given| text(given).filter(|text| is_host(text)).map(str::to_ascii_lowercase);
-    Origin -> String, "an origin without a path, as \"https://encke.example\", or \"null\"",
-        |given| text(given).filter(|text| is_origin(text)).map(str::to_ascii_lowercase);
-    Cors -> String, "an origin without a path, as \"https://encke.example\", or \"null\", or \"*\"",
-        |given| text(given).filter(|text| is_cors(text)).map(str::to_ascii_lowercase);
-    Proxy -> String, "an address or a network, as \"192.168.1.2\" or \"10.0.0.0/8\"",
-        |given| text(given).filter(|text| is_network(text)).map(str::to_string);
-    Label -> String, format!("1 to {LABEL_BYTES_MAX} bytes of text without control characters"),
-        |given| text(given).filter(|text| is_label(text)).map(str::to_string);
-    Pattern -> String, name::PATTERN_RULE.replacen(" is", ":", 1),
-        |given| text(given).and_then(name::pattern).map(str::to_string);
-    Topic -> String, name::NAME_RULE.replacen(" is", ":", 1),
-        |given| text(given).and_then(name::topic).map(str::to_string);
-    Sha256 -> [u8; 32], "the 64 hexadecimal digits that `encke token NAME` prints",
-        |given| text(given).and_then(sha256);
+fn is_socket(text: &str) -> bool {
+    text.starts_with('/') && text.len() <= SOCKET_PATH_BYTES_MAX && !text.contains('\0')
 }
 
-fn number(given: Given) -> Option<f64> {
-    match given {
-        Given::Int(value) => Some(value as f64),
-        Given::Float(value) => Some(value).filter(|value| value.is_finite()),
-        Given::Text(_) => None,
-    }
-}
-
-fn text(given: Given<'_>) -> Option<&str> {
-    match given {
-        Given::Text(text) => Some(text),
-        Given::Int(_) | Given::Float(_) => None,
-    }
+/// The permissions in three or four octal digits.
+pub(super) fn mode(text: &str) -> Option<u32> {
+    let is_mode = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    u32::from_str_radix(text, 8).ok().filter(|_| is_mode)
 }
 
 /// The address in `ADDRESS:PORT`, or `None`; `:PORT` is every address.
@@ -183,10 +148,6 @@ fn is_origin(text: &str) -> bool {
             .is_some_and(|(scheme, host)| is_scheme(scheme) && is_host(host))
 }
 
-fn is_cors(text: &str) -> bool {
-    text == "*" || is_origin(text)
-}
-
 /// RFC 3986 section 3.1.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -209,7 +170,7 @@ fn is_label(text: &str) -> bool {
     (1..=LABEL_BYTES_MAX).contains(&text.len()) && !text.contains(|c: char| c.is_control())
 }
 
-fn sha256(text: &str) -> Option<[u8; 32]> {
+pub(super) fn sha256(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
@@ -220,45 +181,69 @@ fn sha256(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// The end of a token, in seconds since 1970: a date (its last moment, UTC), a date with a time
-/// (UTC when it says nothing else), or those seconds.
-pub(super) struct Until(pub(super) u64);
-
-impl<'de> Deserialize<'de> for Until {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Until, D::Error> {
-        let right =
-            "invalid date, expected a date as 2030-12-31 or 2030-12-31T23:59:59Z, without quotes";
-        let end = match toml::Value::deserialize(source)? {
-            toml::Value::Integer(seconds) => u64::try_from(seconds).ok(),
-            toml::Value::Datetime(date) => seconds(&date),
-            _ => None,
-        };
-        end.map(Until).ok_or_else(|| D::Error::custom(right))
-    }
-}
-
-/// Seconds since 1970 of a date, of its end when it has no time. `None` before 1970 or without one.
-fn seconds(datetime: &Datetime) -> Option<u64> {
-    let date = datetime.date?;
+/// Seconds since 1970 of a TOML date, of its end when it has no time; UTC when it says nothing
+/// else. `None` before 1970, and when it is no date.
+pub(super) fn seconds(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let year = digits(&mut rest, 4, 0..=9999)?;
+    let month = sign(&mut rest, "-").and_then(|_| digits(&mut rest, 2, 1..=12))?;
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let day_max = match month {
+        2 => 28 + i64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    let day = sign(&mut rest, "-").and_then(|_| digits(&mut rest, 2, 1..=day_max))?;
     // Days since 1970-01-01 in the proleptic Gregorian calendar, with years that begin in March.
-    let (year, month) = (i64::from(date.year), i64::from(date.month));
     let (year, month) = if month > 2 {
         (year, month - 3)
     } else {
         (year - 1, month + 9)
     };
     let leaps = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    let days = 365 * year + leaps + (153 * month + 2) / 5 + i64::from(date.day) - 1 - 719_468;
-    let second = match datetime.time {
-        Some(time) => {
-            let second = i64::from(time.second.unwrap_or(0));
-            3600 * i64::from(time.hour) + 60 * i64::from(time.minute) + second
-        }
+    let days = 365 * year + leaps + (153 * month + 2) / 5 + day - 1 - 719_468;
+    let second = match sign(&mut rest, "Tt ") {
+        Some(_) => time(&mut rest)?,
         None => 86_399,
     };
-    let east_minutes = match datetime.offset {
-        Some(Offset::Custom { minutes }) => i64::from(minutes),
-        Some(Offset::Z) | None => 0,
+    u64::try_from(86_400 * days + second)
+        .ok()
+        .filter(|_| rest.is_empty())
+}
+
+/// Seconds of `HH:MM[:SS[.FRACTION]]`, less the offset behind it.
+fn time(rest: &mut &str) -> Option<i64> {
+    let hour = digits(rest, 2, 0..=23)?;
+    let minute = sign(rest, ":").and_then(|_| digits(rest, 2, 0..=59))?;
+    let mut second = 3600 * hour + 60 * minute;
+    if sign(rest, ":").is_some() {
+        second += digits(rest, 2, 0..=60)?;
+        if sign(rest, ".").is_some() {
+            *rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        }
+    }
+    let way = match sign(rest, "Zz+-") {
+        Some('+') => -60,
+        Some('-') => 60,
+        _ => return Some(second),
     };
-    u64::try_from(86_400 * days + second - 60 * east_minutes).ok()
+    let hours = digits(rest, 2, 0..=23)?;
+    let minutes = sign(rest, ":").and_then(|_| digits(rest, 2, 0..=59))?;
+    Some(second + way * (60 * hours + minutes))
+}
+
+/// Takes one of `signs` from the front of `rest`.
+fn sign(rest: &mut &str, signs: &str) -> Option<char> {
+    let first = rest.chars().next().filter(|&c| signs.contains(c))?;
+    *rest = &rest[first.len_utf8()..];
+    Some(first)
+}
+
+/// Takes a number of `count` digits from the front of `rest`.
+fn digits(rest: &mut &str, count: usize, range: RangeInclusive<i64>) -> Option<i64> {
+    let (number, behind) = rest.split_at_checked(count)?;
+    *rest = behind;
+    let is_number = number.bytes().all(|b| b.is_ascii_digit());
+    let number = number.parse().ok().filter(|_| is_number)?;
+    range.contains(&number).then_some(number)
 }
