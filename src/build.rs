@@ -42,6 +42,22 @@ fn main() {
     write("index.html.gz", &gzip);
     write("dashboard.rs", constants.as_bytes());
     println!("cargo::rustc-env=ENCKE_BUILD_EPOCH={}", build_epoch());
+    shrink();
+}
+
+/// Leaves out of a release binary what it never reads, where the linker is lld: it has to be told
+/// by lld's own flags, which a C compiler in its place would not take.
+fn shrink() {
+    const SCRIPT: &str = "src/release.ld";
+    println!("cargo::rerun-if-changed={SCRIPT}");
+    let is = |name: &str, wanted: &str| env::var(name).is_ok_and(|value| value.ends_with(wanted));
+    if !is("RUSTC_LINKER", "rust-lld") || !is("PROFILE", "release") {
+        return;
+    }
+    let folder = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    for flag in ["--icf=all", "--no-eh-frame-hdr", &format!("-T{folder}/{SCRIPT}")] {
+        println!("cargo::rustc-link-arg-bins={flag}");
+    }
 }
 
 /// The page with its style and its script inside: exactly one of each, so that a content security
