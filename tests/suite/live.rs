@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use crate::support::command;
 
 /// A server of this test's own, ended with it.
 pub(crate) struct Live {
@@ -17,7 +19,7 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn start(arguments: &[&str]) -> Live {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_encke"))
+        let mut child = command(env!("CARGO_BIN_EXE_encke"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())

@@ -5,3 +5,17 @@ pub(crate) mod play;
 pub(crate) mod real;
 pub(crate) mod transcript;
 pub(crate) mod world;
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+/// A program that was built with this test, as a command: started by the emulator that ENCKE_RUNNER
+/// names, if it does, because then both are for another kind of computer.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let Some(runner) = std::env::var_os("ENCKE_RUNNER") else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(runner);
+    command.arg(program);
+    command
+}

@@ -6,13 +6,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::time::Duration;
 
 use encke::config::{Config, Layer};
 use encke::peers::Settings;
 use encke::server::Server;
 
+use super::command;
 use super::play::Driver;
 use super::transcript::Action;
 use super::world;
@@ -101,7 +102,7 @@ impl Real {
             settings.topics,
             u8::from(settings.policy.behind_proxy)
         );
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = command(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture", entry])
             .env(ROLE, role)
             .stdin(Stdio::piped())
