@@ -55,7 +55,11 @@ fn shrink() {
         return;
     }
     let folder = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-    for flag in ["--icf=all", "--no-eh-frame-hdr", &format!("-T{folder}/{SCRIPT}")] {
+    for flag in [
+        "--icf=all",
+        "--no-eh-frame-hdr",
+        &format!("-T{folder}/{SCRIPT}"),
+    ] {
         println!("cargo::rustc-link-arg-bins={flag}");
     }
 }

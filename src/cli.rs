@@ -19,6 +19,7 @@ use crate::name;
 pub mod banner;
 pub mod client;
 mod http;
+pub mod sensors;
 mod url;
 
 pub use url::Url;

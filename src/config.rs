@@ -706,11 +706,34 @@ mod tests {
             ("2000-03-01T00:00:00Z", 951_868_800),
             ("2024-02-29T12:00:00+02:00", 1_709_200_800),
             ("2024-02-29T12:00:00", 1_709_208_000),
+            ("2024-02-29 12:00:00.75-00:30", 1_709_209_800),
+            ("2024-02-29t12:00z", 1_709_208_000),
+            ("2100-02-28", 4_107_542_399),
             ("1800000000", 1_800_000_000),
         ] {
             assert_eq!(until(date), Ok(seconds), "{date}");
         }
-        for bad in ["12:00:00", "\"2030-01-01\"", "-1", "1969-12-30", "true"] {
+        for bad in [
+            "12:00:00",
+            "\"2030-01-01\"",
+            "-1",
+            "1969-12-30",
+            "true",
+            "2030-02-29",
+            "2100-02-29",
+            "2030-04-31",
+            "2030-13-01",
+            "2030-00-01",
+            "2030-01-00",
+            "2030-1-01",
+            "2030-01-01T24:00:00",
+            "2030-01-01T00:60:00",
+            "2030-01-01T00:00:61",
+            "2030-01-01T00:00:00+24:00",
+            "2030-01-01T00:00:00ZZ",
+            "2030-01-01T",
+            "[]",
+        ] {
             assert_eq!(until(bad).unwrap_err().problem, "invalid date", "{bad}");
         }
     }
@@ -794,6 +817,138 @@ mod tests {
         }
         let twice = format!("[[token]]\nname = \"a\"\nsha256 = \"{HASH}\"\n").repeat(2);
         assert!(error(&twice).starts_with("encke.toml:4:1: a second token is called \"a\""));
+    }
+
+    #[test]
+    fn faults_of_form() {
+        for (text, problem, fix) in [
+            (
+                "server = 5",
+                "1:10 invalid value: integer `5`",
+                "write one table, as [server]",
+            ),
+            (
+                "[[limits]]",
+                "1:1 invalid type: a list of tables",
+                "write one table, as [limits]",
+            ),
+            (
+                "limits = []",
+                "1:10 invalid type: a list",
+                "write one table, as [limits]",
+            ),
+            (
+                "[token]",
+                "1:1 invalid type: a table",
+                "write a table for each, as [[token]]",
+            ),
+            (
+                "topic = \"a\"",
+                "1:9 invalid value: string \"a\"",
+                "write a table for each, as [[topic]]",
+            ),
+            (
+                "topic = [5]",
+                "1:10 invalid value: integer `5`",
+                "write a table for each, as [[...]] or {...}",
+            ),
+            (
+                "source = [[]]",
+                "1:11 invalid type: a list",
+                "write a table for each, as [[...]] or {...}",
+            ),
+            (
+                "limits.viewers = { a = 1 }",
+                "1:18 invalid type: a table",
+                "write a whole number from 1 to 100000",
+            ),
+            (
+                "limits.viewers = 5.0",
+                "1:18 invalid value: number `5`",
+                "write a whole number from 1 to 100000",
+            ),
+            (
+                "[server.name.a]",
+                "1:9 invalid type: a table",
+                "write 1 to 64 bytes of text without control characters",
+            ),
+            (
+                "[[server.hosts]]",
+                "1:1 invalid type: a table",
+                "write a list, as [\"...\"]",
+            ),
+            (
+                "[server]\nname = 2030-01-01",
+                "2:8 invalid value: date `2030-01-01`",
+                "write 1 to 64 bytes of text without control characters",
+            ),
+            (
+                "[server]\nheartbeat = 31",
+                "2:13 invalid value: integer `31`",
+                "write seconds from 1 to 30",
+            ),
+            (
+                "[[topic]]\nmatch = \"a\"\nkeep = 1",
+                "3:8 invalid value: integer `1`",
+                "write true or false",
+            ),
+            (
+                "[[topic]]\nmatch = \"a\"\nscale = 0.0",
+                "3:9 invalid value: number `0`",
+                "write a number that is not 0",
+            ),
+            (
+                "[[topic]]\nmatch = \"a\"\noffset = nan",
+                "3:10 invalid value: number `NaN`",
+                "write a number",
+            ),
+            (
+                "[[topic]]\nmatch = \"a\"\ndead_band = -0.1",
+                "3:13 invalid value: number `-0.1`",
+                "write a number that is not below 0",
+            ),
+            (
+                "[[topic]]\nmatch = \"a\"\nmedian = 4",
+                "3:10 invalid value: integer `4`",
+                "write an odd whole number from 3 to 15",
+            ),
+            (
+                "[[token]]\nsha256 = \"00\"",
+                "2:10 invalid value: string \"00\"",
+                "write the 64 hexadecimal digits that `encke token NAME` prints",
+            ),
+            (
+                "[[topic]]\nunit = \"a\"",
+                "1:1 missing key `match`",
+                "add the key to this table",
+            ),
+            (
+                "[server]\nname = ",
+                "2:8 missing value",
+                "write a number, true, false, or a text in quotes",
+            ),
+            (
+                "[server]\nname = Greenhouse",
+                "2:8 string values must be quoted",
+                "write a number, true, false, or a text in quotes",
+            ),
+            ("[server]\nname \"a\"", "2:6 key with no value", "write `=`"),
+            ("server.hosts = [\"a\"", "1:20 unclosed array", "write `]`"),
+        ] {
+            let error = config(text).expect_err(text);
+            let at = error.place.expect(text);
+            let found = format!("{}:{} {}", at.line, at.column, error.problem);
+            assert_eq!((&found[..], &error.fix[..]), (problem, fix), "{text}");
+        }
+        let inline = "token = []\ntopic = [{ match = \"a\" }, { match = \"b\", round = 2 }]";
+        assert_eq!(config(inline).unwrap().topic[1].round, Some(2));
+        let profile = Layer {
+            file: "zero",
+            text: "[board]\nmemory = -1",
+            is_profile: true,
+        };
+        let error = Config::new(&[profile]).unwrap_err();
+        assert_eq!(error.fix, "write a whole number that is not below 0");
     }
 
     #[test]

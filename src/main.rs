@@ -3,13 +3,18 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use encke::board;
 use encke::cli::{self, Args, Command, banner, client};
 use encke::config::Config;
+use encke::hub::event::State;
 use encke::peers;
 use encke::server::{self, Server};
 use encke::source;
+
+/// How long slow sensors may take to be in the table at start.
+const BANNER_PATIENCE: Duration = Duration::ZERO;
 
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
@@ -96,7 +101,7 @@ fn serve(args: &Args) -> io::Result<u8> {
             return Ok(1);
         }
     };
-    let readings = source::snapshot(&config.sources, &args.sys_root);
+    let readings = source::snapshot(&config, &args.sys_root, BANNER_PATIENCE);
     let addresses = server.addresses();
     let facts = banner::Facts {
         addresses: banner::reachable(&addresses),
@@ -106,7 +111,11 @@ fn serve(args: &Args) -> io::Result<u8> {
             .then(server::machine_name),
         sensors: readings
             .into_iter()
-            .map(|r| (r.topic, r.value, r.unit))
+            .map(|r| match r.state {
+                // A slow sensor has not answered yet.
+                State::Stale => (r.topic, "...".to_string(), r.unit),
+                _ => (r.topic, r.value, r.unit),
+            })
             .collect(),
         limits: limits
             .iter()
@@ -119,27 +128,16 @@ fn serve(args: &Args) -> io::Result<u8> {
     server.run(&config, args.sys_root.clone()).map(|()| 0)
 }
 
-/// Every reading once, as a table.
+/// Every reading: live for somebody who looks, once for a program.
 fn sensors(args: &Args) -> io::Result<u8> {
     let config = match load(args) {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
     let mut out = io::stdout();
-    for reading in source::snapshot(&config.sources, &args.sys_root) {
-        let source::Snapshot {
-            topic,
-            value,
-            unit,
-            state,
-            label,
-            kind,
-        } = reading;
-        writeln!(
-            out,
-            "{topic:32} {value:>14} {unit:6} {:6} {kind:8} {label}",
-            state.word()
-        )?;
+    match out.is_terminal() {
+        true => cli::sensors::live(&config, &args.sys_root, &mut out),
+        false => cli::sensors::list(&config, &args.sys_root, &mut out),
     }
-    Ok(0)
+    .map(|()| 0)
 }

@@ -31,6 +31,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::Now;
 use crate::hub::event::{State, Time};
+use crate::hub::topic::Naming;
 use crate::peers::{Peers, Settings};
 use crate::source;
 use sockets::{Accepted, Sockets, TOKEN};
@@ -62,8 +63,7 @@ enum Message {
     },
     Described {
         topic: String,
-        label: String,
-        unit: String,
+        about: source::About,
     },
     Signal,
 }
@@ -82,11 +82,11 @@ impl source::Sink for Inbox {
         });
     }
 
-    fn describe(&self, topic: &str, label: &str, unit: &str) {
-        let (topic, label, unit) = (topic.to_owned(), label.to_owned(), unit.to_owned());
+    fn describe(&self, topic: &str, about: &source::About) {
+        let (topic, about) = (topic.to_owned(), about.clone());
         self.0
             .borrow_mut()
-            .push_back(Message::Described { topic, label, unit });
+            .push_back(Message::Described { topic, about });
     }
 }
 
@@ -98,7 +98,8 @@ pub struct Server {
     clock: Clock,
     timer: OwnedFd,
     armed_ms: u64,
-    labels: HashMap<String, (String, String)>,
+    /// What the topics of sources are called, for when they come back.
+    abouts: HashMap<String, source::About>,
     /// Somebody may be waiting at a listener.
     accepting: bool,
     accept_after_ms: u64,
@@ -199,7 +200,7 @@ impl Server {
             clock,
             timer,
             armed_ms: u64::MAX,
-            labels: HashMap::new(),
+            abouts: HashMap::new(),
             accepting: true,
             accept_after_ms: 0,
             recheck_ms: now.ms + CLOCK_UNKNOWN_MS,
@@ -228,7 +229,8 @@ impl Server {
             }
         };
         executor.spawn(watch_signals).detach();
-        source::start(&executor, &config.sources, &sys_root, inbox.clone());
+        self.peers.hub.topics.namings = namings(config);
+        source::start(&executor, config, &sys_root, inbox.clone());
         let bell = Bell::new()?;
         self.peers.outlet.watch(bell.fd(), BELL, EventFlags::IN)?;
         let mut tasks = Tasks::new(&executor, bell);
@@ -387,9 +389,9 @@ impl Server {
                     value,
                     state,
                 } => self.publish(&topic, &value, state),
-                Message::Described { topic, label, unit } => {
-                    self.describe(&topic, &label, &unit);
-                    self.labels.insert(topic, (label, unit));
+                Message::Described { topic, about } => {
+                    self.describe(&topic, &about);
+                    self.abouts.insert(topic, about);
                 }
                 Message::Signal if self.drain_until_ms.is_some() => std::process::exit(0),
                 Message::Signal => {
@@ -409,18 +411,19 @@ impl Server {
             .publish(topic, value.as_bytes(), state, now)
             .is_ok()
             && is_new
-            && let Some((label, unit)) = self.labels.get(topic).cloned()
+            && let Some(about) = self.abouts.get(topic).cloned()
         {
-            self.describe(topic, &label, &unit);
+            self.describe(topic, &about);
         }
     }
 
-    fn describe(&mut self, topic: &str, label: &str, unit: &str) {
+    fn describe(&mut self, topic: &str, about: &source::About) {
         if let Some(slot) = self.peers.hub.topics.find(topic) {
             let entry = self.peers.hub.topics.topic_mut(slot);
             // What is longer than a label can be is left out rather than cut in half.
-            entry.label = heapless::String::try_from(label).unwrap_or_default();
-            entry.unit = heapless::String::try_from(unit).unwrap_or_default();
+            entry.label = heapless::String::try_from(about.label.as_str()).unwrap_or_default();
+            entry.unit = heapless::String::try_from(about.unit.as_str()).unwrap_or_default();
+            entry.limits = about.limits;
         }
     }
 
@@ -438,6 +441,18 @@ impl Server {
         }
         self.peers.sweep();
     }
+}
+
+/// What `[[topic]]` rules say about topics that anybody publishes.
+fn namings(config: &Config) -> Vec<Naming> {
+    let rules = config.topic.iter();
+    let named = rules.filter(|rule| rule.label.is_some() || rule.unit.is_some());
+    let naming = named.map(|rule| Naming {
+        pattern: rule.match_.clone(),
+        label: rule.label.clone(),
+        unit: rule.unit.clone(),
+    });
+    naming.collect()
 }
 
 fn now(clock: &Clock) -> Now {

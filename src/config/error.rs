@@ -160,20 +160,21 @@ fn in_words(expected: &Expected) -> String {
 
 impl From<ParseError> for Fault {
     fn from(error: ParseError) -> Fault {
-        let right: Vec<String> = error
-            .expected()
-            .unwrap_or_default()
-            .iter()
-            .map(in_words)
-            .collect();
-        let fix = match (error.description(), right.is_empty()) {
-            ("duplicate key", _) => "keep one of the two".to_string(),
-            (_, true) => "see the commented example configuration".to_string(),
-            (_, false) => format!("write {}", right.join(", ")),
+        let right = error.expected().unwrap_or_default().iter();
+        let right: Vec<String> = right.map(in_words).collect();
+        let is_empty = error.unexpected().is_some_and(|span| span.is_empty());
+        let problem = match error.description() {
+            "string values must be quoted" if is_empty => "missing value",
+            problem => problem,
+        };
+        let fix = match right.is_empty() {
+            _ if problem == "duplicate key" => "keep one of the two".to_string(),
+            true => "see the commented example configuration".to_string(),
+            false => format!("write {}", right.join(", ")),
         };
         Fault {
             span: error.unexpected().map(|span| span.start()..span.end()),
-            problem: error.description().to_string(),
+            problem: problem.to_string(),
             fix,
         }
     }

@@ -343,3 +343,149 @@ impl EventReceiver for Builder<'_> {
         self.raw(span, None).decode_newline(error);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tree as text, or `LINE-COLUMN...`'s start and end, and what is wrong.
+    fn shown(text: &str) -> String {
+        fn table(table: &Table) -> String {
+            let entries = table.entries.iter();
+            let all: Vec<String> = entries
+                .map(|entry| format!("{}: {}", entry.key.name, item(&entry.item)))
+                .collect();
+            format!("{{{}}}", all.join(", "))
+        }
+        fn items(items: &[Item]) -> String {
+            items.iter().map(item).collect::<Vec<_>>().join(", ")
+        }
+        fn item(at: &Item) -> String {
+            match &at.given {
+                Given::Bool(value) => value.to_string(),
+                Given::Int(value) => value.to_string(),
+                Given::Float(value) => format!("{value:?}"),
+                Given::Text(text) => format!("{text:?}"),
+                Given::Date(text) => text.to_string(),
+                Given::List(list) => format!("[{}]", items(list)),
+                Given::Rows(rows) => format!("[[{}]]", items(rows)),
+                Given::Table(below) => table(below),
+            }
+        }
+        match parse(text) {
+            Ok(root) => table(&root),
+            Err(fault) => {
+                let layer = super::super::Layer {
+                    file: "",
+                    text,
+                    is_profile: false,
+                };
+                let error = fault.at(&layer);
+                let at = error.place.unwrap();
+                format!("{}:{} {}", at.line, at.column, error.problem)
+            }
+        }
+    }
+
+    #[test]
+    fn values() {
+        for (text, want) in [
+            ("", "{}"),
+            ("# a\n\r\n", "{}"),
+            ("a = true\nb=false", "{a: true, b: false}"),
+            (
+                "a = [-1, 0x1F, 0o17, 0b11, 1_000, +7]",
+                "{a: [-1, 31, 15, 3, 1000, 7]}",
+            ),
+            (
+                "a = [1.5, -2e3, inf, -inf, nan]",
+                "{a: [1.5, -2000.0, inf, -inf, NaN]}",
+            ),
+            (
+                "a = [9223372036854775807, -9223372036854775808]",
+                "{a: [9223372036854775807, -9223372036854775808]}",
+            ),
+            ("a = 9223372036854775808", "1:5 a number beyond 64 bits"),
+            ("a = 1979-05-27T07:32:00Z", "{a: 1979-05-27T07:32:00Z}"),
+            ("a = \"\\t\\u00e9\\\"\"", "{a: \"\\té\\\"\"}"),
+            ("a = '\\t'", "{a: \"\\\\t\"}"),
+            ("a = \"\"\"\nb\\\n  c\"\"\"", "{a: \"bc\"}"),
+            ("a = [\n1, # b\n[],\n{ b = 1 },\n]", "{a: [1, [], {b: 1}]}"),
+            (
+                "\"a b\" = 1\n'' = 2\n\"\\u0063\" = 3",
+                "{a b: 1, : 2, c: 3}",
+            ),
+            ("a =\nb = 1", "1:4 missing value"),
+            ("a = word", "1:5 string values must be quoted"),
+            ("a = ", "1:5 missing value"),
+            ("a = \"\\q\"", "1:7 missing escaped value"),
+            ("a = 01", "1:5 unexpected leading zero"),
+            ("# \u{1}", "1:3 invalid comment character"),
+        ] {
+            assert_eq!(shown(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_said_twice() {
+        for (text, want) in [
+            ("[a]\nb = 1\n[c]\n[a.d]", "{a: {b: 1, d: {}}, c: {}}"),
+            ("[a.b]\n[a]\nc = 1", "{a: {b: {}, c: 1}}"),
+            ("a.b = 1\na.c = 2", "{a: {b: 1, c: 2}}"),
+            (
+                "a.b.c = 1\n[a.b.d]\n[a.e]",
+                "{a: {b: {c: 1, d: {}}, e: {}}}",
+            ),
+            (
+                "[[a]]\nb = 1\n[[a]]\n[a.c]\nd = 2",
+                "{a: [[{b: 1}, {c: {d: 2}}]]}",
+            ),
+            (
+                "[[a]]\n[[a.b]]\n[[a.b]]\nc = 1",
+                "{a: [[{b: [[{}, {c: 1}]]}]]}",
+            ),
+            ("a = { b.c = 1, b.d = 2 }", "{a: {b: {c: 1, d: 2}}}"),
+            ("a = 1\na = 2", "2:1 duplicate key"),
+            ("a = 1\n\"\\u0061\" = 2", "2:1 duplicate key"),
+            ("[a]\n[a]", "2:2 duplicate key"),
+            ("[a]\nb = 1\n[a.b]", "3:4 duplicate key"),
+            ("[a]\nb = 1\n[a.b.c]", "3:4 duplicate key"),
+            ("a = 1\n[a]", "2:2 duplicate key"),
+            ("a = {}\n[a]", "2:2 duplicate key"),
+            ("a = {}\n[a.b]", "2:2 duplicate key"),
+            ("a = {}\na.b = 1", "2:1 duplicate key"),
+            ("a = { b = 1, b = 2 }", "1:14 duplicate key"),
+            ("a = { b = 1, b.c = 2 }", "1:14 duplicate key"),
+            ("a.b = 1\n[a]", "2:2 duplicate key"),
+            ("[a.b]\n[a]\nb.c = 1", "3:1 duplicate key"),
+            ("a = []\n[[a]]", "2:3 duplicate key"),
+            ("a = [{}]\n[a.b]", "2:2 duplicate key"),
+            ("[a]\n[[a]]", "2:3 duplicate key"),
+            ("[[a]]\n[a]", "2:2 duplicate key"),
+            ("[a]\nb = 1\nb.c = 2", "3:1 duplicate key"),
+        ] {
+            assert_eq!(shown(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_at_and_above() {
+        let brackets = |count| format!("a = {}{}", "[".repeat(count), "]".repeat(count));
+        assert!(parse(&brackets(DEPTH_MAX)).is_ok());
+        let above = shown(&brackets(DEPTH_MAX + 1));
+        assert_eq!(above, "1:13 more than 8 brackets in each other");
+        assert!(shown(&"a=[{".repeat(100_000)).contains("more than 8 brackets"));
+        let dots = |count| vec!["a"; count].join(".");
+        for form in [
+            |path: String| format!("{path} = 1"),
+            |path: String| format!("[{path}]"),
+        ] {
+            assert!(parse(&form(dots(DEPTH_MAX))).is_ok());
+            let above = shown(&form(dots(100_000)));
+            assert!(
+                above.ends_with("more than 8 keys joined by dots"),
+                "{above}"
+            );
+        }
+    }
+}

@@ -6,10 +6,35 @@
 
 use super::event::{Event, Seq, Spans, State};
 use crate::limits::{ENVELOPE_BYTES_MAX, EVENT_BYTES_MAX, LABEL_BYTES_MAX, TOPIC_BYTES_MAX};
+use crate::name;
 
 const NONE: u16 = u16::MAX;
 /// An event forgotten at the size limit grows by its state.
 const RETAINED_BYTES: usize = EVENT_BYTES_MAX + ENVELOPE_BYTES_MAX;
+
+/// Values at which a reading is no longer ordinary, in the topic's unit: the kernel's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Critically low.
+    pub lcrit: Option<f32>,
+    /// Low.
+    pub min: Option<f32>,
+    /// High.
+    pub max: Option<f32>,
+    /// Critically high.
+    pub crit: Option<f32>,
+}
+
+/// What topics of a pattern are called and measured in when nobody says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Naming {
+    /// A topic pattern.
+    pub pattern: String,
+    /// At most `LABEL_BYTES_MAX`, as the unit.
+    pub label: Option<String>,
+    /// As a person reads it.
+    pub unit: Option<String>,
+}
 
 /// One topic.
 #[derive(Debug)]
@@ -20,6 +45,8 @@ pub struct Topic {
     pub label: heapless::String<LABEL_BYTES_MAX>,
     /// The unit as a person reads it, empty when there is none.
     pub unit: heapless::String<LABEL_BYTES_MAX>,
+    /// When its value is no longer ordinary.
+    pub limits: Limits,
     /// The sequence of its newest event.
     pub last: Seq,
     /// The sequence of its newest event that left the log and is no longer its last, 0 when none.
@@ -45,6 +72,8 @@ pub struct Topics {
     oldest: u16,
     newest: u16,
     retained: Vec<u8>,
+    /// For new topics; of several that match, the later one wins.
+    pub namings: Vec<Naming>,
 }
 
 impl Topics {
@@ -58,6 +87,7 @@ impl Topics {
             oldest: NONE,
             newest: NONE,
             retained: vec![0; count * RETAINED_BYTES],
+            namings: Vec::new(),
         }
     }
 
@@ -119,10 +149,16 @@ impl Topics {
     /// Adds a topic; `None` when the table is full. It has no event yet.
     pub fn add(&mut self, name: &str) -> Option<u16> {
         let at = self.search(name).err()?;
+        let naming = |text: fn(&Naming) -> Option<&String>| {
+            let matching = |naming: &&Naming| name::matches(&naming.pattern, name);
+            let mut texts = self.namings.iter().rev().filter(matching).filter_map(text);
+            texts.next().and_then(|text| text.as_str().try_into().ok())
+        };
         let topic = Topic {
             name: name.try_into().ok()?,
-            label: heapless::String::new(),
-            unit: heapless::String::new(),
+            label: naming(|naming| naming.label.as_ref()).unwrap_or_default(),
+            unit: naming(|naming| naming.unit.as_ref()).unwrap_or_default(),
+            limits: Limits::default(),
             last: 0,
             overwritten: 0,
             updated_ms: 0,

@@ -4,11 +4,13 @@
 use super::{BodyKind, Context, Item, JSON, Listing, Name, Reply, too_small};
 use crate::buffer::{Full, Writer};
 use crate::hub::event::{Seq, State};
+use crate::hub::topic::Limits;
 use crate::hub::{Ahead, Hub, Refused};
 use crate::limits::{EVENT_BYTES_MAX, PUBLISH_EVENTS_MAX, TOPIC_BYTES_MAX};
 use crate::name;
 use crate::wire::Refusal;
 use crate::wire::json::{self, Fault};
+use core::fmt::Write as _;
 
 const NO_TOPIC: Refusal = Refusal::new(
     404,
@@ -71,9 +73,32 @@ fn list_item(
         },
         out,
     )?;
-    out.put(br#","limits":{},"age":"#)?;
+    put_limits(&topic.limits, out)?;
+    out.put(br#","age":"#)?;
     put_seconds(context.now.ms.saturating_sub(topic.updated_ms), out)?;
     out.put(br#","writable":false}"#).map(|()| Item::Row)
+}
+
+/// `,"limits":{..}` with those that are known.
+fn put_limits(limits: &Limits, out: &mut Writer<'_>) -> Result<(), Full> {
+    let Limits {
+        lcrit,
+        min,
+        max,
+        crit,
+    } = *limits;
+    out.put(br#","limits":{"#)?;
+    let mut comma = "";
+    for (key, limit) in [("lcrit", lcrit), ("min", min), ("max", max), ("crit", crit)] {
+        let Some(limit) = limit.filter(|limit| limit.is_finite()) else {
+            continue;
+        };
+        let mut digits = heapless::String::<64>::new();
+        write!(digits, "{comma}\"{key}\":{limit}").map_err(|_| Full)?;
+        out.put(digits.as_bytes())?;
+        comma = ",";
+    }
+    out.put(b"}")
 }
 
 fn put_id(hub: &Hub, seq: Seq, out: &mut Writer<'_>) -> Result<(), Full> {

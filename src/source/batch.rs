@@ -3,9 +3,12 @@
 //! Follows RFC 8259 section 6 for numbers. It allocates only while a source shows more than before,
 //! and never decides what is published.
 
+use crate::buffer::Writer;
 use crate::hub::event::State;
+use crate::hub::topic::Limits;
 use crate::limits::SEGMENT_BYTES_MAX;
 use crate::name;
+use crate::wire::json;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -13,14 +16,23 @@ use std::fmt::Write;
 pub(super) const READINGS_MAX: usize = 64;
 
 /// What a reading is called.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Channel {
     /// A valid topic; in `Source::channels` also a pattern with `+`.
     pub(super) topic: Cow<'static, str>,
     /// At most `LABEL_BYTES_MAX`, as the unit.
     pub(super) label: Cow<'static, str>,
-    pub(super) unit: &'static str,
+    pub(super) unit: Cow<'static, str>,
+    pub(super) limits: Limits,
 }
+
+/// No limit is known.
+const UNLIMITED: Limits = Limits {
+    lcrit: None,
+    min: None,
+    max: None,
+    crit: None,
+};
 
 impl Channel {
     pub(super) const fn fixed(
@@ -31,16 +43,27 @@ impl Channel {
         Channel {
             topic: Cow::Borrowed(topic),
             label: Cow::Borrowed(label),
-            unit,
+            unit: Cow::Borrowed(unit),
+            limits: UNLIMITED,
         }
     }
 
-    pub(super) fn named(topic: String, label: String, unit: &'static str) -> Channel {
+    pub(super) fn named(
+        topic: impl Into<Cow<'static, str>>,
+        label: impl Into<Cow<'static, str>>,
+        unit: impl Into<Cow<'static, str>>,
+    ) -> Channel {
         Channel {
-            topic: Cow::Owned(topic),
-            label: Cow::Owned(label),
-            unit,
+            topic: topic.into(),
+            label: label.into(),
+            unit: unit.into(),
+            limits: UNLIMITED,
         }
+    }
+
+    /// The same with limits, in the channel's unit.
+    pub(super) fn with_limits(self, limits: Limits) -> Channel {
+        Channel { limits, ..self }
     }
 }
 
@@ -50,7 +73,12 @@ pub(super) struct Entry {
     pub(super) topic: String,
     pub(super) label: String,
     pub(super) unit: String,
+    pub(super) limits: Limits,
+    /// Canonical JSON text.
     pub(super) value: String,
+    /// The value when it is a number, and how many decimals it is written with.
+    pub(super) number: Option<f64>,
+    pub(super) decimals: usize,
     pub(super) state: State,
 }
 
@@ -76,6 +104,38 @@ impl Batch {
             entry.state = match write_number(&mut entry.value, value, decimals) {
                 Ok(()) => State::Ok,
                 Err(NotFinite) => State::Error,
+            };
+            entry.number = Some(value).filter(|value| value.is_finite());
+            entry.decimals = decimals;
+        }
+    }
+
+    /// Adds a yes or no.
+    pub(super) fn flag(&mut self, channel: &Channel, value: bool) {
+        self.json(channel, if value { "true" } else { "false" });
+    }
+
+    /// Adds a word or a sentence. One that no event could hold is an error.
+    pub(super) fn text(&mut self, channel: &Channel, value: &str) {
+        let mut bytes = vec![0; json::string_len(value)];
+        let mut out = Writer::new(&mut bytes);
+        let is_written = json::string(value, &mut out).is_ok();
+        match std::str::from_utf8(out.written()) {
+            Ok(text) if is_written => self.json(channel, text),
+            _ => self.fault(channel),
+        }
+    }
+
+    /// Adds a value that is canonical JSON text already (`wire::json::canonical`). A number keeps
+    /// its spelling.
+    pub(super) fn json(&mut self, channel: &Channel, value: &str) {
+        if let Some(entry) = self.entry(channel) {
+            value.clone_into(&mut entry.value);
+            entry.state = State::Ok;
+            entry.number = None;
+            if json::is_number(value.as_bytes()) {
+                entry.number = value.parse().ok().filter(|number: &f64| number.is_finite());
+                entry.decimals = value.split_once('.').map_or(0, |(_, behind)| behind.len());
             }
         }
     }
@@ -99,7 +159,10 @@ impl Batch {
                 topic: String::new(),
                 label: String::new(),
                 unit: String::new(),
+                limits: UNLIMITED,
                 value: String::new(),
+                number: None,
+                decimals: 0,
                 state: State::Ok,
             });
         }
@@ -107,18 +170,23 @@ impl Batch {
         self.len += 1;
         channel.topic.as_ref().clone_into(&mut entry.topic);
         channel.label.as_ref().clone_into(&mut entry.label);
-        channel.unit.clone_into(&mut entry.unit);
+        channel.unit.as_ref().clone_into(&mut entry.unit);
+        entry.limits = channel.limits;
         Some(entry)
     }
 }
 
 /// The value is infinite or not a number; the text is `null`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct NotFinite;
+pub(super) struct NotFinite;
 
 /// Writes `value` over `text` as a canonical JSON number: rounded to `decimals` decimals, without
 /// trailing zeros, without exponent, and never `-0`.
-fn write_number(text: &mut String, value: f64, decimals: usize) -> Result<(), NotFinite> {
+pub(super) fn write_number(
+    text: &mut String,
+    value: f64,
+    decimals: usize,
+) -> Result<(), NotFinite> {
     text.clear();
     if !value.is_finite() {
         text.push_str("null");

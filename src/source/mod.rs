@@ -1,32 +1,36 @@
-//! Sources of readings: the table of their kinds, and the one async loop that reads them all.
+//! Sources of readings: the table of their kinds, and what a source is.
 //!
 //! Follows DESIGN.md 3 "Events" (states) and 5 (one thread; a read that blocks goes through
-//! `smol::unblock`). A new kind is one file with a `discover` function and one row in `KINDS`. The
-//! loop never waits for a source: a slow one is read on a thread while the loop goes on and watches
-//! it. It knows neither topics of others nor how readings are sent.
+//! `smol::unblock`). A new kind is one file with a `discover` function and one row in `KINDS`; a
+//! kind that must be configured is one variant of `config::SourceEntry` and one arm in
+//! `driver.rs`. It knows neither topics of others nor how readings are sent.
 //!
 //! When a reading is published: when its value or state changed; while it is good, also when the
 //! last time was `REPUBLISH_MS` ago, so that its age stays young; once as stale (with its last
 //! value) when three periods went by without a refresh; once as an error (with null); once as gone.
 
 mod batch;
+mod desk;
+mod driver;
+mod feed;
+mod hwmon;
+mod iio;
+mod power_supply;
 mod proc;
 mod slot;
+mod snapshot;
+mod sysfs;
+mod thermal;
+mod w1;
+mod wifi;
 
-use crate::clock::boot_ms;
-use crate::config;
 use crate::hub::event::State;
-use crate::name;
-use async_io::Timer;
+use crate::hub::topic::Limits;
 use batch::{Batch, Channel};
-use slot::{Progress, Reader, Slot};
-use smol::LocalExecutor;
-use std::future::{Future, poll_fn};
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+pub use driver::{Pulse, start};
+use slot::Slot;
+pub use snapshot::{Snapshot, snapshot};
+use std::path::Path;
 
 /// A good reading is published at least this often, changed or not.
 const REPUBLISH_MS: u64 = 10_000;
@@ -34,11 +38,9 @@ const REPUBLISH_MS: u64 = 10_000;
 const RESCAN_MS: u64 = 10_000;
 /// The longest wait between two tries of a source that fails.
 const BACKOFF_MS_MAX: u64 = 60_000;
-/// How long `snapshot` waits before it reads again what is a difference of two reads.
-const SECOND_LOOK: Duration = Duration::from_millis(300);
 
 type Found = Vec<Box<dyn Source>>;
-type Discover = fn(sys_root: &Path, is_known: &dyn Fn(&str) -> bool) -> Found;
+type Discover = fn(sys_root: &Path, known: &Known<'_>) -> Found;
 
 /// A kind of source.
 struct Kind {
@@ -48,10 +50,51 @@ struct Kind {
     discover: Discover,
 }
 
-static KINDS: &[Kind] = &[Kind {
-    name: "proc",
-    discover: proc::discover,
-}];
+static KINDS: &[Kind] = &[
+    Kind {
+        name: "proc",
+        discover: proc::discover,
+    },
+    Kind {
+        name: "thermal",
+        discover: thermal::discover,
+    },
+    Kind {
+        name: "hwmon",
+        discover: hwmon::discover,
+    },
+    Kind {
+        name: "iio",
+        discover: iio::discover,
+    },
+    Kind {
+        name: "w1",
+        discover: w1::discover,
+    },
+    Kind {
+        name: "power_supply",
+        discover: power_supply::discover,
+    },
+    Kind {
+        name: "wifi",
+        discover: wifi::discover,
+    },
+];
+
+/// The sources that run already.
+struct Known<'a>(&'a [Slot]);
+
+impl Known<'_> {
+    /// Whether the source with this key runs.
+    fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|slot| slot.key() == key)
+    }
+
+    /// Whether topics that begin with `stem`, two segments, are taken.
+    fn has_stem(&self, stem: &str) -> bool {
+        self.0.iter().any(|slot| slot.has_stem(stem))
+    }
+}
 
 /// Where readings go. Called only from the executor's tasks.
 pub trait Sink {
@@ -59,75 +102,19 @@ pub trait Sink {
     /// already encoded, or `null`.
     fn publish(&self, topic: &str, value: &str, state: State);
     /// Says what a topic is called and measured in, before its first reading and again when it
-    /// comes back. `unit` is the unit to show (`°C`, `%`, `B/s`, `s`), empty for none.
-    fn describe(&self, topic: &str, label: &str, unit: &str);
+    /// comes back.
+    fn describe(&self, topic: &str, about: &About);
 }
 
-/// A reading taken for a list, not for the hub.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Its topic.
-    pub topic: String,
+/// What a topic is called and measured in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
     /// What people call it.
     pub label: String,
-    /// The unit to show, empty for none.
+    /// The unit to show (`\u{b0}C`, `%`, `B/s`, `s`), empty for none.
     pub unit: String,
-    /// Canonical JSON text; `null` with an error.
-    pub value: String,
-    /// `Ok` or `Error`.
-    pub state: State,
-    /// The kind of source that it comes from.
-    pub kind: &'static str,
-}
-
-/// Finds the sources below `sys_root` and reads those that `sources` allows, for as long as the
-/// executor runs.
-pub fn start(
-    executor: &LocalExecutor<'static>,
-    sources: &config::Sources,
-    sys_root: &Path,
-    sink: Rc<dyn Sink>,
-) {
-    executor
-        .spawn(drive(Driver::new(sources, sys_root, sink)))
-        .detach();
-}
-
-/// Reads everything that `sources` allows once, in the order of kinds. It blocks: for as long as
-/// the slowest source, and a third of a second when a reading is the difference of two reads.
-pub fn snapshot(sources: &config::Sources, sys_root: &Path) -> Vec<Snapshot> {
-    let filter = Filter::new(sources);
-    let mut readers = Vec::new();
-    for kind in KINDS {
-        for source in (kind.discover)(sys_root, &|_| false) {
-            if filter.may_allow(source.channels()) {
-                readers.push((kind.name, Reader::new(source)));
-            }
-        }
-    }
-    readers.retain_mut(|(_, reader)| reader.read(boot_ms()) != Err(Fault::Vanished));
-    let is_silent = |reader: &Reader| reader.batch.entries().is_empty();
-    if readers.iter().any(|(_, reader)| is_silent(reader)) {
-        std::thread::sleep(SECOND_LOOK);
-        readers.retain_mut(|(_, reader)| {
-            !is_silent(reader) || reader.read(boot_ms()) != Err(Fault::Vanished)
-        });
-    }
-    let entries = readers.iter().flat_map(|(kind, reader)| {
-        let entries = reader.batch.entries().iter();
-        entries.map(|entry| (*kind, entry))
-    });
-    entries
-        .filter(|(_, entry)| filter.allows(&entry.topic))
-        .map(|(kind, entry)| Snapshot {
-            topic: entry.topic.clone(),
-            label: entry.label.clone(),
-            unit: entry.unit.clone(),
-            value: entry.value.clone(),
-            state: entry.state,
-            kind,
-        })
-        .collect()
+    /// When its value is no longer ordinary, in that unit.
+    pub limits: Limits,
 }
 
 /// What is read at once: a file, a chip, a device. `Send`, because a slow one is read on a thread.
@@ -167,134 +154,15 @@ impl From<std::io::Error> for Fault {
     }
 }
 
-/// Which topics are read (`[sources] include`, `exclude`). No include allows all.
-#[derive(Debug)]
-struct Filter {
-    include: Vec<String>,
-    exclude: Vec<String>,
-}
-
-impl Filter {
-    fn new(sources: &config::Sources) -> Filter {
-        Filter {
-            include: sources.include.clone(),
-            exclude: sources.exclude.clone(),
-        }
-    }
-
-    fn allows(&self, topic: &str) -> bool {
-        let matches = |pattern: &String| name::matches(pattern, topic);
-        (self.include.is_empty() || self.include.iter().any(matches))
-            && !self.exclude.iter().any(matches)
-    }
-
-    /// Whether a topic of `channels` could be allowed; if not, their source is never read.
-    fn may_allow(&self, channels: &[Channel]) -> bool {
-        channels.iter().any(|channel| {
-            let topic = &channel.topic;
-            (self.include.is_empty() || self.include.iter().any(|pattern| overlaps(pattern, topic)))
-                // Taken as a name, `+` is matched by `+` and `#` only: by what excludes all of it.
-                && !self.exclude.iter().any(|pattern| name::matches(pattern, topic))
-        })
-    }
-}
-
-/// Whether some topic matches both `pattern` and `channel`, in which only `+` is special.
-fn overlaps(pattern: &str, channel: &str) -> bool {
-    let mut segments = channel.split('/');
-    for wanted in pattern.split('/') {
-        match (wanted, segments.next()) {
-            ("#", _) => return true,
-            (_, None) => return false,
-            (a, Some(b)) if a != b && a != "+" && b != "+" => return false,
-            _ => {}
-        }
-    }
-    segments.next().is_none()
-}
-
-/// All sources that run.
-struct Driver {
-    filter: Filter,
-    sys_root: PathBuf,
-    sink: Rc<dyn Sink>,
-    kinds: &'static [Kind],
-    slots: Vec<Slot>,
-    rescan_ms: u64,
-}
-
-impl Driver {
-    fn new(sources: &config::Sources, sys_root: &Path, sink: Rc<dyn Sink>) -> Driver {
-        Driver {
-            filter: Filter::new(sources),
-            sys_root: sys_root.to_owned(),
-            sink,
-            kinds: KINDS,
-            slots: Vec::new(),
-            rescan_ms: 0,
-        }
-    }
-
-    /// Does what is due and answers when the next thing will be.
-    fn turn(&mut self, now_ms: u64) -> u64 {
-        if now_ms >= self.rescan_ms {
-            self.rescan(now_ms);
-            self.rescan_ms = now_ms + RESCAN_MS;
-        }
-        let mut wake_ms = self.rescan_ms;
-        for slot in &mut self.slots {
-            wake_ms = wake_ms.min(slot.turn(now_ms, &self.filter, &*self.sink));
-        }
-        self.slots.retain(Slot::is_there);
-        wake_ms
-    }
-
-    fn rescan(&mut self, now_ms: u64) {
-        for kind in self.kinds {
-            let slots = &self.slots;
-            let is_known = |key: &str| slots.iter().any(|slot| slot.key() == key);
-            for source in (kind.discover)(&self.sys_root, &is_known) {
-                if self.filter.may_allow(source.channels()) {
-                    self.slots.push(Slot::new(source, now_ms));
-                }
-            }
-        }
-    }
-
-    /// Whether a slow read has finished; the rest will wake `context`.
-    fn poll_slow(&mut self, context: &mut Context<'_>) -> bool {
-        let mut has_finished = false;
-        for slot in &mut self.slots {
-            has_finished |= slot.poll_slow(context) == Progress::Finished;
-        }
-        has_finished
-    }
-}
-
-/// The loop: one timer for all sources, so that readings due together cost one wake-up.
-async fn drive(mut driver: Driver) {
-    let mut timer = Timer::never();
-    loop {
-        let now_ms = boot_ms();
-        let wake_ms = driver.turn(now_ms);
-        timer.set_after(Duration::from_millis(wake_ms.saturating_sub(now_ms)));
-        poll_fn(|context| {
-            let has_finished = driver.poll_slow(context);
-            match Pin::new(&mut timer).poll(context) {
-                Poll::Pending if !has_finished => Poll::Pending,
-                _ => Poll::Ready(()),
-            }
-        })
-        .await;
-    }
-}
-
 #[cfg(test)]
 mod fake {
     //! A sink that writes down, and a source that does as told.
 
+    use super::desk::Desk;
     use super::*;
+    use crate::config::Config;
     use std::cell::RefCell;
+    use std::rc::Rc;
     use std::sync::{Arc, Mutex};
 
     #[derive(Default)]
@@ -314,19 +182,26 @@ mod fake {
                 .push(format!("{topic} {value} {state:?}"));
         }
 
-        fn describe(&self, topic: &str, label: &str, unit: &str) {
+        fn describe(&self, topic: &str, about: &About) {
+            let About { label, unit, .. } = about;
             self.0
                 .borrow_mut()
                 .push(format!("{topic} = {label} [{unit}]"));
         }
     }
 
-    pub(super) fn filter(include: &[&str], exclude: &[&str]) -> Filter {
+    /// A configuration that reads `include` without `exclude`.
+    pub(super) fn config(include: &[&str], exclude: &[&str]) -> Config {
         let owned = |patterns: &[&str]| patterns.iter().map(|text| text.to_string()).collect();
-        Filter {
-            include: owned(include),
-            exclude: owned(exclude),
-        }
+        let mut config = Config::default();
+        config.sources.include = owned(include);
+        config.sources.exclude = owned(exclude);
+        config.topic.clear();
+        config
+    }
+
+    pub(super) fn desk(include: &[&str], exclude: &[&str], sink: Rc<dyn Sink>) -> Desk {
+        Desk::new(&config(include, exclude), sink)
     }
 
     type Answer = dyn FnMut(&mut Batch) -> Result<(), Fault> + Send;
@@ -387,62 +262,23 @@ mod fake {
 
 #[cfg(test)]
 mod tests {
-    use super::fake::{Log, filter};
+    use super::driver::{Driver, drive};
+    use super::fake::{Log, config};
     use super::*;
+    use async_io::Timer;
+    use smol::LocalExecutor;
     use std::fs;
+    use std::path::PathBuf;
+    use std::rc::Rc;
+    use std::time::Duration;
 
     const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sys/proc-basic");
 
     #[test]
-    fn filters() {
-        for (include, exclude, topic, want) in [
-            (&[][..], &[][..], "a/b", true),
-            (&["a/#"], &[], "a/b", true),
-            (&["c", "a/+"], &[], "a/b", true),
-            (&["c"], &[], "a/b", false),
-            (&[], &["#"], "a/b", false),
-            (&["a/#"], &["a/b"], "a/b", false),
-            (&["a/#"], &["a/c"], "a/b", true),
-        ] {
-            let filter = filter(include, exclude);
-            assert_eq!(filter.allows(topic), want, "{filter:?} {topic}");
-        }
-    }
-
-    #[test]
-    fn a_source_is_wanted_unless_all_of_it_is_excluded() {
-        let channels = [
-            Channel::fixed("net/+/rx", "", "B/s"),
-            Channel::fixed("net/+/tx", "", "B/s"),
-        ];
-        for (include, exclude, want) in [
-            (&[][..], &[][..], true),
-            (&[], &["#"], false),
-            (&[], &["net/#"], false),
-            (&[], &["+/+/+"], false),
-            (&[], &["net/+/rx"], true),
-            (&[], &["net/+/rx", "net/+/tx"], false),
-            (&[], &["net/eth0/#"], true),
-            (&["net/eth0/rx"], &[], true),
-            (&["net/eth0/rx"], &["net/+/rx"], false),
-            (&["net/#"], &[], true),
-            (&["+/eth0/#"], &[], true),
-            (&["net"], &[], false),
-            (&["net/eth0/rx/more"], &[], false),
-            (&["cpu/#"], &[], false),
-        ] {
-            let filter = filter(include, exclude);
-            assert_eq!(filter.may_allow(&channels), want, "{filter:?}");
-        }
-    }
-
-    #[test]
     fn a_fixture_at_a_glance() {
-        let mut sources = config::Sources {
-            include: vec![],
-            exclude: vec!["net/#".to_owned()],
-        };
-        let readings = snapshot(&sources, Path::new(FIXTURE));
+        let at_a_glance =
+            |exclude| snapshot(&config(&[], exclude), Path::new(FIXTURE), Duration::ZERO);
+        let readings = at_a_glance(&["net/#"]);
         let lines: Vec<_> = readings
             .iter()
             .map(|r| {
@@ -464,24 +300,19 @@ mod tests {
                 "uptime 93784 s Ok proc",
             ]
         );
-        sources.exclude = vec!["#".to_owned()];
-        assert_eq!(snapshot(&sources, Path::new(FIXTURE)), []);
-        sources.exclude.clear();
-        assert_eq!(snapshot(&sources, Path::new("/nowhere")), []);
+        assert_eq!(at_a_glance(&["#"]), []);
+        let nowhere = snapshot(&config(&[], &[]), Path::new("/nowhere"), Duration::ZERO);
+        assert_eq!(nowhere, []);
     }
 
     #[test]
     fn the_loop_publishes_on_an_executor() {
         let log = Rc::new(Log::default());
         let executor = LocalExecutor::new();
-        let include = vec!["uptime".to_owned()];
-        let sources = config::Sources {
-            include,
-            exclude: vec![],
-        };
+        let config = config(&["uptime"], &[]);
         start(
             &executor,
-            &sources,
+            &config,
             Path::new(FIXTURE),
             Rc::<Log>::clone(&log),
         );
@@ -489,14 +320,14 @@ mod tests {
         assert_eq!(log.take(), ["uptime = Uptime [s]", "uptime 93784 Ok"]);
     }
 
-    fn discover_slow(_: &Path, is_known: &dyn Fn(&str) -> bool) -> Found {
+    fn discover_slow(_: &Path, known: &Known<'_>) -> Found {
         let mut told = fake::Told::new(|batch| {
             std::thread::sleep(Duration::from_millis(100));
             batch.number(&fake::TOLD[0], 7.0, 0);
             Ok(())
         });
         told.is_slow = true;
-        if is_known("told") {
+        if known.has("told") {
             vec![]
         } else {
             vec![Box::new(told)]
@@ -506,12 +337,8 @@ mod tests {
     #[test]
     fn a_slow_read_wakes_the_loop_and_delays_nobody() {
         let log = Rc::new(Log::default());
-        let include = vec!["a".to_owned(), "uptime".to_owned()];
-        let sources = config::Sources {
-            include,
-            exclude: vec![],
-        };
-        let mut driver = Driver::new(&sources, Path::new(FIXTURE), Rc::<Log>::clone(&log));
+        let config = config(&["a", "uptime"], &[]);
+        let mut driver = Driver::new(&config, Path::new(FIXTURE), Rc::<Log>::clone(&log));
         driver.kinds = &[
             Kind {
                 name: "slow",
@@ -558,9 +385,9 @@ mod tests {
         }
     }
 
-    fn discover_sensor(sys_root: &Path, is_known: &dyn Fn(&str) -> bool) -> Found {
+    fn discover_sensor(sys_root: &Path, known: &Known<'_>) -> Found {
         let path = sys_root.join("sensor");
-        let is_new = path.exists() && !is_known("sensor");
+        let is_new = path.exists() && !known.has("sensor");
         if is_new {
             vec![Box::new(Sensor(path))]
         } else {
@@ -574,11 +401,8 @@ mod tests {
         fs::create_dir_all(&sys_root).unwrap();
         let sensor = sys_root.join("sensor");
         let log = Rc::new(Log::default());
-        let sources = config::Sources {
-            include: vec![],
-            exclude: vec![],
-        };
-        let mut driver = Driver::new(&sources, &sys_root, Rc::<Log>::clone(&log));
+        let config = config(&[], &[]);
+        let mut driver = Driver::new(&config, &sys_root, Rc::<Log>::clone(&log));
         driver.kinds = &[Kind {
             name: "sensor",
             discover: discover_sensor,
@@ -605,12 +429,8 @@ mod tests {
     #[test]
     fn an_excluded_source_has_no_slot() {
         let log = Rc::new(Log::default());
-        let exclude = vec!["net/#".to_owned(), "cpu/#".to_owned(), "load/+".to_owned()];
-        let sources = config::Sources {
-            include: vec![],
-            exclude,
-        };
-        let mut driver = Driver::new(&sources, Path::new(FIXTURE), log);
+        let config = config(&[], &["net/#", "cpu/#", "load/+"]);
+        let mut driver = Driver::new(&config, Path::new(FIXTURE), log);
         driver.turn(1000);
         let keys: Vec<_> = driver.slots.iter().map(Slot::key).collect();
         assert_eq!(keys, ["proc/meminfo", "proc/uptime"]);

@@ -9,7 +9,7 @@ mod cpu;
 mod net;
 
 use super::batch::{Batch, Channel};
-use super::{Fault, Found, Source};
+use super::{Fault, Found, Known, Source};
 use cpu::Cpu;
 use net::Net;
 use rustix::fs::{StatVfs, statvfs};
@@ -76,11 +76,11 @@ static ROWS: &[Row] = &[
 ];
 
 /// The files of `ROWS` and the root file system, as far as they are there and not known.
-pub(super) fn discover(sys_root: &Path, is_known: &dyn Fn(&str) -> bool) -> Found {
+pub(super) fn discover(sys_root: &Path, known: &Known<'_>) -> Found {
     let mut found: Found = Vec::new();
     for row in ROWS {
         let path = sys_root.join(row.path);
-        if !is_known(row.path) && path.exists() {
+        if !known.has(row.path) && path.exists() {
             let text = TextFile::new(path, row.bytes);
             found.push(Box::new(Proc {
                 row,
@@ -90,7 +90,7 @@ pub(super) fn discover(sys_root: &Path, is_known: &dyn Fn(&str) -> bool) -> Foun
         }
     }
     // A fixture has no file system of its own.
-    if sys_root == Path::new("/") && !is_known(DISK_KEY) {
+    if sys_root == Path::new("/") && !known.has(DISK_KEY) {
         found.push(Box::new(Disk));
     }
     found
@@ -320,6 +320,7 @@ fn measure_disk(disk: &StatVfs) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slot::Slot;
     use super::*;
     use std::fs;
     use std::io::{Seek, Write};
@@ -428,8 +429,8 @@ mod tests {
 
     #[test]
     fn what_is_absent_or_known_is_skipped() {
-        let keys = |root: &str, is_known: &dyn Fn(&str) -> bool| -> Vec<String> {
-            let found = discover(Path::new(root), is_known);
+        let keys = |root: &str, known: &Known<'_>| -> Vec<String> {
+            let found = discover(Path::new(root), known);
             found.iter().map(|source| source.key().to_owned()).collect()
         };
         let all = [
@@ -439,10 +440,14 @@ mod tests {
             "proc/uptime",
             "proc/net/dev",
         ];
-        assert_eq!(keys(ROOT, &|_| false), all);
-        assert_eq!(keys(ROOT, &|key| key != "proc/stat"), ["proc/stat"]);
-        assert_eq!(keys("/nowhere", &|_| false), [""; 0]);
-        assert!(keys("/", &|_| false).contains(&DISK_KEY.to_owned()));
+        let nobody = Known(&[]);
+        assert_eq!(keys(ROOT, &nobody), all);
+        let found = discover(Path::new(ROOT), &nobody).into_iter();
+        let others = found.filter(|source| source.key() != "proc/stat");
+        let slots: Vec<_> = others.map(|source| Slot::new(source, 0)).collect();
+        assert_eq!(keys(ROOT, &Known(&slots)), ["proc/stat"]);
+        assert_eq!(keys("/nowhere", &nobody), [""; 0]);
+        assert!(keys("/", &nobody).contains(&DISK_KEY.to_owned()));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Follows DESIGN.md 3 "Events" for states. A state machine that is handed the time: it never reads
 //! a clock and never waits. A slow read runs on a thread of `smol::unblock`, which wakes the loop.
 
-use super::{BACKOFF_MS_MAX, Batch, Fault, Filter, REPUBLISH_MS, Sink, Source};
+use super::desk::{Desk, Shape, Shaped};
+use super::{BACKOFF_MS_MAX, Batch, Channel, Fault, REPUBLISH_MS, Sink, Source};
 use crate::hub::event::State;
 use smol::Task;
 use std::future::Future;
@@ -72,23 +73,27 @@ enum Stage {
 /// A reading that was published and is not gone.
 #[derive(Debug)]
 struct Reading {
+    /// What its source calls it.
     topic: String,
-    value: String,
-    state: State,
+    shape: Shape,
+    last: Shaped,
     published_ms: u64,
     is_in_batch: bool,
 }
 
 impl Reading {
     fn publish(&mut self, state: State, now_ms: u64, sink: &dyn Sink) {
-        self.state = state;
+        self.last.state = state;
         self.published_ms = now_ms;
-        sink.publish(&self.topic, &self.value, state);
+        sink.publish(&self.shape.topic, &self.last.value, state);
     }
 }
 
 pub(super) struct Slot {
     key: String,
+    /// The first two segments of each of its topics: what names the device.
+    stems: Vec<String>,
+    next: Shaped,
     period_ms: u64,
     due_ms: u64,
     refreshed_ms: u64,
@@ -102,6 +107,8 @@ impl Slot {
     pub(super) fn new(source: Box<dyn Source>, now_ms: u64) -> Slot {
         Slot {
             key: source.key().to_owned(),
+            stems: stems(source.channels()),
+            next: Shaped::default(),
             period_ms: source.period_ms(),
             due_ms: now_ms,
             refreshed_ms: now_ms,
@@ -115,12 +122,17 @@ impl Slot {
         &self.key
     }
 
+    /// Whether topics of this source begin with `stem`, two segments.
+    pub(super) fn has_stem(&self, stem: &str) -> bool {
+        self.stems.iter().any(|own| own == stem)
+    }
+
     pub(super) fn is_there(&self) -> bool {
         !matches!(self.stage, Stage::Gone)
     }
 
     /// Reads or starts to read when it is time, publishes, and answers when to call again.
-    pub(super) fn turn(&mut self, now_ms: u64, filter: &Filter, sink: &dyn Sink) -> u64 {
+    pub(super) fn turn(&mut self, now_ms: u64, desk: &Desk) -> u64 {
         self.stage = match mem::replace(&mut self.stage, Stage::Gone) {
             Stage::Idle(mut reader) if now_ms >= self.due_ms => {
                 if reader.source.is_slow() {
@@ -130,15 +142,15 @@ impl Slot {
                     }))
                 } else {
                     let outcome = reader.read(now_ms);
-                    self.finish((reader, outcome), now_ms, filter, sink)
+                    self.finish((reader, outcome), now_ms, desk)
                 }
             }
-            Stage::Read(outcome) => self.finish(outcome, now_ms, filter, sink),
+            Stage::Read(outcome) => self.finish(outcome, now_ms, desk),
             stage => stage,
         };
         match self.stage {
             Stage::Idle(_) => self.due_ms,
-            Stage::Reading(_) => self.watch(now_ms, sink),
+            Stage::Reading(_) => self.watch(now_ms, &*desk.sink),
             Stage::Read(_) | Stage::Gone => now_ms,
         }
     }
@@ -157,15 +169,10 @@ impl Slot {
     }
 
     /// Publishes what a read gave and decides when to read again.
-    fn finish(
-        &mut self,
-        (reader, result): Outcome,
-        now_ms: u64,
-        filter: &Filter,
-        sink: &dyn Sink,
-    ) -> Stage {
+    fn finish(&mut self, (reader, result): Outcome, now_ms: u64, desk: &Desk) -> Stage {
+        let sink = &*desk.sink;
         self.refreshed_ms = now_ms;
-        let has_failed = self.merge(&reader.batch, now_ms, filter, sink) || result.is_err();
+        let has_failed = self.merge(&reader.batch, now_ms, desk) || result.is_err();
         match result {
             Ok(()) => self.settle_missing(State::Gone, now_ms, sink),
             Err(Fault::Failed) => self.settle_missing(State::Error, now_ms, sink),
@@ -188,7 +195,7 @@ impl Slot {
     }
 
     /// Publishes what `batch` has to say. Answers whether it holds errors only.
-    fn merge(&mut self, batch: &Batch, now_ms: u64, filter: &Filter, sink: &dyn Sink) -> bool {
+    fn merge(&mut self, batch: &Batch, now_ms: u64, desk: &Desk) -> bool {
         let mut errors = 0;
         for entry in batch.entries() {
             errors += usize::from(entry.state == State::Error);
@@ -198,23 +205,25 @@ impl Slot {
                 .find(|reading| reading.topic == entry.topic);
             if let Some(reading) = found {
                 reading.is_in_batch = true;
-                let is_changed = reading.state != entry.state || reading.value != entry.value;
+                reading.shape.apply(entry, &mut self.next);
+                let is_news = self.next.is_news_after(&reading.last, &reading.shape);
                 // Half a period early rather than late: the next chance is a whole period away.
                 let age_ms = now_ms + self.period_ms / 2 - reading.published_ms;
-                if is_changed || (entry.state == State::Ok && age_ms >= REPUBLISH_MS) {
-                    entry.value.clone_into(&mut reading.value);
-                    reading.publish(entry.state, now_ms, sink);
+                if is_news || (self.next.state == State::Ok && age_ms >= REPUBLISH_MS) {
+                    mem::swap(&mut reading.last, &mut self.next);
+                    reading.publish(reading.last.state, now_ms, &*desk.sink);
                 }
-            } else if filter.allows(&entry.topic) {
-                sink.describe(&entry.topic, &entry.label, &entry.unit);
+            } else if desk.allows(&entry.topic) {
                 let mut reading = Reading {
                     topic: entry.topic.clone(),
-                    value: entry.value.clone(),
-                    state: entry.state,
+                    shape: desk.shape(entry),
+                    last: Shaped::default(),
                     published_ms: now_ms,
                     is_in_batch: true,
                 };
-                reading.publish(entry.state, now_ms, sink);
+                desk.describe(&reading.shape);
+                reading.shape.apply(entry, &mut reading.last);
+                reading.publish(reading.last.state, now_ms, &*desk.sink);
                 self.readings.push(reading);
             }
         }
@@ -228,9 +237,9 @@ impl Slot {
                 return true;
             }
             if state == State::Error {
-                "null".clone_into(&mut reading.value);
+                "null".clone_into(&mut reading.last.value);
             }
-            if reading.state != state {
+            if reading.last.state != state {
                 reading.publish(state, now_ms, sink);
             }
             state != State::Gone
@@ -243,7 +252,7 @@ impl Slot {
         let mut good = self
             .readings
             .iter_mut()
-            .filter(|reading| reading.state == State::Ok);
+            .filter(|reading| reading.last.state == State::Ok);
         if now_ms >= stale_ms {
             good.for_each(|reading| reading.publish(State::Stale, now_ms, sink));
             return u64::MAX;
@@ -254,6 +263,23 @@ impl Slot {
             u64::MAX
         }
     }
+}
+
+/// The first two segments of each topic, once each.
+fn stems(channels: &[Channel]) -> Vec<String> {
+    let mut stems: Vec<String> = Vec::new();
+    for channel in channels {
+        let end = channel
+            .topic
+            .match_indices('/')
+            .nth(1)
+            .map_or(channel.topic.len(), |(at, _)| at);
+        let stem = &channel.topic[..end];
+        if !stems.iter().any(|own| own == stem) {
+            stems.push(stem.to_owned());
+        }
+    }
+    stems
 }
 
 /// The next multiple of the period that is at least half a period away: sources of one period are
@@ -271,9 +297,10 @@ fn backoff_ms(period_ms: u64, failures: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Log, TOLD, Told, filter};
+    use super::super::fake::{Log, TOLD, Told, desk};
     use super::super::{Channel, REPUBLISH_MS};
     use super::*;
+    use std::rc::Rc;
     use std::sync::mpsc;
     use std::task::Waker;
     use std::thread;
@@ -290,28 +317,26 @@ mod tests {
 
     struct Bench {
         slot: Slot,
-        log: Log,
-        filter: Filter,
+        log: Rc<Log>,
+        desk: Desk,
     }
 
     impl Bench {
         fn new(told: &Told) -> Bench {
             let slot = Slot::new(Box::new(told.clone()), 0);
-            Bench {
-                slot,
-                log: Log::default(),
-                filter: filter(&[], &["b/secret"]),
-            }
+            let log = Rc::new(Log::default());
+            let desk = desk(&[], &["b/secret"], Rc::<Log>::clone(&log));
+            Bench { slot, log, desk }
         }
 
         /// What a turn published.
         fn turn(&mut self, now_ms: u64) -> Vec<String> {
-            self.slot.turn(now_ms, &self.filter, &self.log);
+            self.slot.turn(now_ms, &self.desk);
             self.log.take()
         }
 
         fn wake_ms(&mut self, now_ms: u64) -> u64 {
-            self.slot.turn(now_ms, &self.filter, &self.log)
+            self.slot.turn(now_ms, &self.desk)
         }
     }
 

@@ -7,6 +7,7 @@ mod hub;
 mod live;
 mod page;
 mod peers;
+mod sensors;
 mod sim;
 mod support;
 mod tidy;
