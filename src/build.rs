@@ -1,4 +1,5 @@
-//! Makes the first page one document, compressed ahead of time, and stamps the time of the build.
+//! Makes the first page one document, compressed ahead of time, the board profiles one table, and
+//! stamps the time of the build.
 //!
 //! Follows RFC 1952 (gzip; no name and no time inside, so that the same sources make the same
 //! bytes) and RFC 9110 section 8.8.3 (an entity tag for each coding). It never minifies: it drops
@@ -41,6 +42,7 @@ fn main() {
     write("index.html", page.as_bytes());
     write("index.html.gz", &gzip);
     write("dashboard.rs", constants.as_bytes());
+    write("profiles.rs", profiles().as_bytes());
     println!("cargo::rustc-env=ENCKE_BUILD_EPOCH={}", build_epoch());
     shrink();
 }
@@ -62,6 +64,31 @@ fn shrink() {
     ] {
         println!("cargo::rustc-link-arg-bins={flag}");
     }
+}
+
+/// The table of board profiles, the generic one first, then by name. Lines that are comments are
+/// left empty: they cost nothing in the binary, and errors still name the right line.
+fn profiles() -> String {
+    println!("cargo::rerun-if-changed=boards");
+    let files = fs::read_dir("boards").expect("boards/ holds the profiles");
+    let mut names: Vec<String> = files
+        .filter_map(|file| file.ok()?.file_name().into_string().ok())
+        .filter_map(|name| Some(name.strip_suffix(".toml")?.to_owned()))
+        .collect();
+    names.sort_by_key(|name| (name != "generic", name.clone()));
+    let profile = |name: &String| {
+        let text = read(&format!("boards/{name}.toml"));
+        let lines = text.lines().map(|line| match line.starts_with('#') {
+            true => "\n".to_owned(),
+            false => format!("{line}\n"),
+        });
+        let text: String = lines.collect();
+        format!(
+            "Profile {{ name: {name:?}, text: {:?} }},\n",
+            text.trim_end()
+        )
+    };
+    format!("&[{}]", names.iter().map(profile).collect::<String>())
 }
 
 /// The page with its style and its script inside: exactly one of each, so that a content security

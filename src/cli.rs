@@ -6,22 +6,23 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use lexopt::Arg;
 
-use crate::board;
 use crate::config::{self, Flags, nearest};
 use crate::limits::LABEL_BYTES_MAX;
 use crate::name;
 
 pub mod banner;
+mod boards;
 pub mod client;
 mod http;
 pub mod sensors;
 mod url;
 
+pub use boards::{Plan, boards, check};
 pub use url::Url;
 
 /// Exit code of a command line that was not understood.
@@ -35,7 +36,7 @@ pub enum Command {
     /// List the sensors that are found.
     Sensors(Args),
     /// List the board profiles.
-    Boards,
+    Boards(Args),
     /// Read the configuration and say what is wrong with it.
     Check(Args),
     /// Look for what keeps sensors or viewers away.
@@ -114,12 +115,12 @@ to any browser. Open the printed address on your phone.
 
   encke                          serve the page (the same as: encke serve)
   encke sensors                  list the sensors that are found, and their values
-  encke check                    read the configuration and show mistakes in it
-  encke boards                   list the boards that are known
+  encke check                    read the configuration, show mistakes and what memory it takes
+  encke boards                   list the boards that are known, and which one this is
   encke publish URL TOPIC VALUE  send one value to a server
   encke watch URL [PATTERN..]    print events as they come, one line of JSON each
 
-Flags of serve (the first two and --sys-root also of sensors and check):
+Flags of serve (the first two and --sys-root also of sensors and check, --sys-root of boards):
   --config FILE         read this configuration
   --board NAME          use this board's profile in place of the one that fits
   --listen ADDRESS:PORT listen here in place of [::]:8080; may be given more than once
@@ -168,9 +169,9 @@ const FORMS: &[Form] = &[
     },
     Form {
         name: "boards",
-        flags: &[],
+        flags: &["sys-root"],
         values: &[],
-        make: |_, _| Ok(Command::Boards),
+        make: |args, _| Ok(Command::Boards(args)),
     },
     Form {
         name: "check",
@@ -387,51 +388,6 @@ fn watch(values: Vec<String>) -> Result<Command, Usage> {
     })
 }
 
-/// `encke boards`: the table of profiles.
-pub fn boards(out: &mut impl Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "{:<16}{:>9}{:>8}{:>12}  board",
-        "name", "viewers", "topics", "ring bytes"
-    )?;
-    for profile in board::profiles() {
-        let config = profile.config();
-        let limits = config.limits;
-        let board = config.board.name.unwrap_or("any other".to_string());
-        let (viewers, topics, ring) = (limits.viewers, limits.topics, limits.ring_bytes);
-        writeln!(
-            out,
-            "{:<16}{viewers:>9}{topics:>8}{ring:>12}  {board}",
-            profile.name
-        )?;
-    }
-    Ok(())
-}
-
-/// `encke check`: reads the configuration as serving would, prints `PATH: ok` to `out` or the
-/// fault to `err`, and returns the exit code. `model` and `compatible` are the device tree's.
-pub fn check(
-    args: &Args,
-    model: &str,
-    compatible: &str,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> io::Result<u8> {
-    match board::load(&args.flags, model, compatible) {
-        Ok((_, profile)) => {
-            match config::find(args.flags.config.as_deref()) {
-                Some(path) => writeln!(out, "{}: ok", path.display())?,
-                None => writeln!(out, "no file, board profile {}: ok", profile.name)?,
-            }
-            Ok(0)
-        }
-        Err(error) => {
-            writeln!(err, "{error}")?;
-            Ok(1)
-        }
-    }
-}
-
 /// The exit code of a command that printed. A closed output is no failure: whoever read it had
 /// enough.
 pub fn exit_code(printed: io::Result<u8>) -> u8 {
@@ -485,7 +441,7 @@ mod tests {
                 Command::Serve(full),
             ),
             ("sensors", Command::Sensors(plain())),
-            ("boards", Command::Boards),
+            ("boards", Command::Boards(plain())),
             ("check", Command::Check(plain())),
             ("doctor", Command::Doctor(plain())),
             (
@@ -553,12 +509,12 @@ mod tests {
             (
                 "boards --board a",
                 "encke boards takes no --board",
-                "encke boards",
+                "encke boards [flags, see encke --help]",
             ),
             (
                 "boards a",
                 "encke boards does not take \"a\"",
-                "encke boards",
+                "encke boards [flags, see encke --help]",
             ),
             ("token", "encke token needs NAME", "encke token NAME"),
             (
@@ -610,40 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn boards_are_a_table() {
-        let mut out = Vec::new();
-        boards(&mut out).unwrap();
-        let out = String::from_utf8(out).unwrap();
-        let row = out.lines().nth(1).unwrap();
-        assert_eq!(
-            row.split_whitespace().collect::<Vec<_>>(),
-            ["generic", "10000", "256", "262144", "any", "other"]
-        );
-        assert_eq!(out.lines().count(), 1 + board::profiles().len());
-    }
-
-    #[test]
-    fn check_says_ok_or_what_is_wrong() {
-        let path = std::env::temp_dir().join(format!("encke-check-{}.toml", std::process::id()));
-        let args = args(Flags {
-            config: Some(path.clone()),
-            ..Flags::default()
-        });
-        let checked = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            let (mut out, mut err) = (Vec::new(), Vec::new());
-            let code = check(&args, "", "", &mut out, &mut err).unwrap();
-            let said = String::from_utf8([out, err].concat()).unwrap();
-            (code, said.replace(&path.display().to_string(), "F"))
-        };
-        assert_eq!(checked("[limits]\npages = 8\n"), (0, "F: ok\n".to_string()));
-        let (code, said) = checked("[limits]\npages = 7\n");
-        assert_eq!(code, 1);
-        assert!(
-            said.starts_with("F:2:9: invalid value: integer `7`\n"),
-            "{said}"
-        );
-        std::fs::remove_file(&path).unwrap();
+    fn a_closed_output_is_no_failure() {
         assert_eq!(exit_code(Err(io::ErrorKind::BrokenPipe.into())), 0);
         assert_eq!(
             (

@@ -1,15 +1,13 @@
 //! `encke`: the command. It parses, loads, prints and exits; what it starts lives in the library.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use encke::board;
-use encke::cli::{self, Args, Command, banner, client};
+use encke::board::{self, Machine};
+use encke::cli::{self, Args, Command, Plan, banner, client};
 use encke::config::Config;
 use encke::hub::event::State;
-use encke::peers;
 use encke::server::{self, Server};
 use encke::source;
 
@@ -32,11 +30,8 @@ fn run(command: Command) -> io::Result<u8> {
     match command {
         Command::Serve(args) => serve(&args),
         Command::Sensors(args) => sensors(&args),
-        Command::Boards => cli::boards(&mut out).map(|()| 0),
-        Command::Check(args) => {
-            let (model, compatible) = device_tree(&args.sys_root);
-            cli::check(&args, &model, &compatible, &mut out, &mut err)
-        }
+        Command::Boards(args) => cli::boards(&args, &mut out).map(|()| 0),
+        Command::Check(args) => cli::check(&args, &mut out, &mut err),
         Command::Publish { url, topic, value } => {
             client::publish(&url, &topic, &value, &mut out, &mut err)
         }
@@ -54,21 +49,8 @@ fn run(command: Command) -> io::Result<u8> {
     }
 }
 
-/// The device tree's model and compatible texts; empty on what is no board.
-fn device_tree(sys_root: &Path) -> (String, String) {
-    let read = |name: &str| {
-        let bytes = std::fs::read(sys_root.join("proc/device-tree").join(name)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes)
-            .replace('\0', " ")
-            .trim()
-            .to_owned()
-    };
-    (read("model"), read("compatible"))
-}
-
 fn load(args: &Args) -> Result<Config, u8> {
-    let (model, compatible) = device_tree(&args.sys_root);
-    match board::load(&args.flags, &model, &compatible) {
+    match board::load(&args.flags, &Machine::read(&args.sys_root)) {
         Ok((config, _)) => Ok(config),
         Err(error) => {
             eprintln!("{error}");
@@ -78,12 +60,20 @@ fn load(args: &Args) -> Result<Config, u8> {
 }
 
 fn serve(args: &Args) -> io::Result<u8> {
-    let config = match load(args) {
-        Ok(config) => config,
-        Err(code) => return Ok(code),
+    let plan = match Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(1);
+        }
     };
-    let settings = server::settings(&config);
-    let limits = peers::memory(&settings);
+    let board = plan.board();
+    let Plan {
+        config,
+        settings,
+        costs,
+        ..
+    } = plan;
     let viewers = settings.viewers;
     if viewers < config.limits.viewers {
         eprintln!(
@@ -117,10 +107,9 @@ fn serve(args: &Args) -> io::Result<u8> {
                 _ => (r.topic, r.value, r.unit),
             })
             .collect(),
-        limits: limits
-            .iter()
-            .map(|(n, count, bytes)| (n.to_string(), count.to_string(), *bytes))
-            .collect(),
+        board,
+        costs,
+        memory: config.board.memory,
         is_terminal: io::stdout().is_terminal(),
     };
     // Nobody has to read it.

@@ -1,4 +1,5 @@
-//! What is printed when serving begins: where to look, the same as a QR code, sensors, memory.
+//! What is printed when serving begins: where to look, the same as a QR code, the board, its
+//! sensors, memory.
 //!
 //! DESIGN.md section 3: the IP address first, because many phones cannot resolve `.local`. The QR
 //! code is drawn with half blocks, black on white whatever the terminal's colours are. It never
@@ -10,8 +11,14 @@ use std::path::Path;
 
 use qrcodegen::{QrCode, QrCodeEcc};
 
+use crate::peers::Cost;
+
 /// Sensors that are listed; `encke sensors` lists all.
 const SENSORS_MAX: usize = 40;
+/// Columns of a topic and of a value that a terminal of 80 has room for. A longer topic moves its
+/// own row; a longer value is cut.
+const TOPIC_COLUMNS: usize = 44;
+const VALUE_COLUMNS: usize = 20;
 
 /// What the banner tells.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +27,14 @@ pub struct Facts {
     pub addresses: Vec<SocketAddr>,
     /// The name before `.local`, when it is announced.
     pub name: Option<String>,
+    /// The board and its profile.
+    pub board: String,
     /// Topic, value and unit.
     pub sensors: Vec<(String, String, String)>,
-    /// What is set aside: name, count, bytes.
-    pub limits: Vec<(String, String, u64)>,
+    /// What is set aside.
+    pub costs: Vec<Cost>,
+    /// Bytes that the board has for all of it.
+    pub memory: Option<u64>,
     /// Whether `out` is a terminal, which can show a QR code.
     pub is_terminal: bool,
 }
@@ -53,41 +64,74 @@ pub fn banner(out: &mut impl Write, facts: &Facts) -> io::Result<()> {
             first.port()
         )?;
     }
-    table(out, facts)
+    writeln!(out, "\n  board: {}", facts.board)?;
+    sensors(out, &facts.sensors)?;
+    limits(out, &facts.costs, facts.memory)
 }
 
-/// Sensors, then what memory is set aside for, in columns.
-fn table(out: &mut impl Write, facts: &Facts) -> io::Result<()> {
-    let shown = facts.sensors.iter().take(SENSORS_MAX);
-    let mut rows: Vec<[String; 3]> = vec![["sensor", "value", "unit"].map(str::to_string)];
-    rows.extend(shown.map(|(name, value, unit)| [name.clone(), value.clone(), unit.clone()]));
-    let sensors = rows.len();
-    rows.push(["limit", "count", "bytes at most"].map(str::to_string));
-    let limit = |(name, count, bytes): &(String, String, u64)| {
-        [name.clone(), count.clone(), bytes.to_string()]
+/// The widest of `texts`, at most `columns`.
+fn width<'a>(texts: impl Iterator<Item = &'a str>, columns: usize) -> usize {
+    let widest = texts.map(|text| text.chars().count()).max();
+    widest.unwrap_or(0).min(columns)
+}
+
+fn sensors(out: &mut impl Write, found: &[(String, String, String)]) -> io::Result<()> {
+    if found.is_empty() {
+        return writeln!(out, "\n  no sensors were found");
+    }
+    let shown = &found[..found.len().min(SENSORS_MAX)];
+    let heading = ["sensor", "value", "unit"];
+    let names = shown.iter().map(|(name, ..)| name.as_str());
+    let first = width(names.chain([heading[0]]), TOPIC_COLUMNS);
+    let values = shown.iter().map(|(_, value, _)| value.as_str());
+    let second = width(values.chain([heading[1]]), VALUE_COLUMNS);
+    let [name, value, unit] = heading;
+    writeln!(out, "\n  {name:first$}  {value:>second$} {unit}")?;
+    for (name, value, unit) in shown {
+        // One that is slow to answer has no value yet.
+        let mut value = match &value[..] {
+            "null" => "-".to_string(),
+            _ => value.clone(),
+        };
+        if value.chars().count() > VALUE_COLUMNS {
+            value = value.chars().take(VALUE_COLUMNS - 1).collect();
+            value.push('\u{2026}');
+        }
+        let row = format!("  {name:first$}  {value:>second$} {unit}");
+        writeln!(out, "{}", row.trim_end())?;
+    }
+    match found.len() - shown.len() {
+        0 => Ok(()),
+        more => writeln!(out, "  and {more} more: encke sensors"),
+    }
+}
+
+/// What memory is set aside for, the sum, and what the board has for it.
+fn limits(out: &mut impl Write, costs: &[Cost], memory: Option<u64>) -> io::Result<()> {
+    let sum: u64 = costs.iter().map(|cost| cost.bytes).sum();
+    let mut rows = vec![["limit", "count", "bytes at most"].map(str::to_string)];
+    let row = |cost: &Cost| {
+        [
+            cost.name.to_string(),
+            cost.count.to_string(),
+            cost.bytes.to_string(),
+        ]
     };
-    rows.extend(facts.limits.iter().map(limit));
-    let sum: u64 = facts.limits.iter().map(|(_, _, bytes)| bytes).sum();
+    rows.extend(costs.iter().map(row));
     rows.push(["all together".to_string(), String::new(), sum.to_string()]);
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let (first, second, third) = (width(0), width(1), width(2));
-    for (at, [name, value, last]) in rows.iter().enumerate() {
-        if at == 0 || at == sensors {
-            writeln!(out)?;
-        }
-        match at < sensors {
-            true => writeln!(out, "  {name:<first$}  {value:>second$} {last}")?,
-            false => writeln!(out, "  {name:<first$}  {value:>second$} {last:>third$}")?,
-        }
-        if at + 1 == sensors && facts.sensors.len() > SENSORS_MAX {
-            let more = facts.sensors.len() - SENSORS_MAX;
-            writeln!(out, "  and {more} more: encke sensors")?;
-        }
+    let budget = memory.map(|memory| {
+        [
+            "the board allows".to_string(),
+            String::new(),
+            memory.to_string(),
+        ]
+    });
+    rows.extend(budget);
+    let columns = [0, 1, 2].map(|at| width(rows.iter().map(|row| row[at].as_str()), usize::MAX));
+    let [first, second, third] = columns;
+    writeln!(out)?;
+    for [name, count, bytes] in &rows {
+        writeln!(out, "  {name:first$}  {count:>second$} {bytes:>third$}")?;
     }
     Ok(())
 }
@@ -187,6 +231,7 @@ mod tests {
 
     fn facts() -> Facts {
         let text = |text: &str| text.to_string();
+        let cost = |name, count, bytes| Cost { name, count, bytes };
         Facts {
             addresses: vec![
                 "192.168.1.7:8080".parse().unwrap(),
@@ -197,10 +242,12 @@ mod tests {
                 (text("cpu/temperature"), text("47.2"), text("\u{b0}C")),
                 (text("cpu/load"), text("0.15"), text("")),
             ],
-            limits: vec![
-                (text("viewers"), text("10000"), 380_000),
-                (text("ring"), text("1"), 262_144),
+            board: text("Raspberry Pi Zero W Rev 1.1, profile pi-zero"),
+            costs: vec![
+                cost("viewers", 1000, 1_288_000),
+                cost("ring_bytes", 262_144, 327_680),
             ],
+            memory: Some(33_554_432),
             is_terminal: false,
         }
     }
@@ -211,10 +258,14 @@ mod tests {
             printed(&facts()),
             "  http://192.168.1.7:8080/\n  http://[fd00::2]:8080/\n\n  \
              http://greenhouse.local:8080/  (not on every phone)\n\n  \
+             board: Raspberry Pi Zero W Rev 1.1, profile pi-zero\n\n  \
              sensor           value unit\n  cpu/temperature   47.2 \u{b0}C\n  \
-             cpu/load          0.15 \n\n  \
-             limit            count bytes at most\n  viewers          10000        380000\n  \
-             ring                 1        262144\n  all together                  642144\n"
+             cpu/load          0.15\n\n  \
+             limit              count bytes at most\n  \
+             viewers             1000       1288000\n  \
+             ring_bytes        262144        327680\n  \
+             all together                   1615680\n  \
+             the board allows              33554432\n"
         );
     }
 
@@ -225,6 +276,32 @@ mod tests {
         assert!(!printed(&facts).contains("more"));
         facts.sensors.push(facts.sensors[0].clone());
         assert!(printed(&facts).contains("\n  and 1 more: encke sensors\n"));
+    }
+
+    #[test]
+    fn it_fits_eighty_columns_at_and_above() {
+        let widest = |name: usize, value: usize| {
+            let mut facts = facts();
+            facts.sensors = vec![("n".repeat(name), "v".repeat(value), "m/s\u{b2}".to_string())];
+            let text = printed(&facts);
+            let row = text
+                .lines()
+                .find(|line| line.contains("nn"))
+                .unwrap()
+                .to_string();
+            (row.chars().count(), row.contains('\u{2026}'))
+        };
+        assert_eq!(widest(TOPIC_COLUMNS, VALUE_COLUMNS), (73, false));
+        assert_eq!(widest(TOPIC_COLUMNS, VALUE_COLUMNS + 1), (73, true));
+        assert_eq!(
+            widest(TOPIC_COLUMNS + 1, 1),
+            (TOPIC_COLUMNS + 1 + 2 + 2 + 5 + 1 + 4, false)
+        );
+        let mut facts = facts();
+        facts.sensors[0].1 = "null".to_string();
+        assert!(printed(&facts).contains("\n  cpu/temperature      - \u{b0}C\n"));
+        facts.sensors.clear();
+        assert!(printed(&facts).contains("\n\n  no sensors were found\n\n  limit "));
     }
 
     #[test]

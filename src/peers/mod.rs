@@ -25,6 +25,7 @@ use fanout::Run;
 use slots::{BLOCKED, HALF_CLOSED, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, Slot, Slots};
 
 use crate::access::{Peer, Policy};
+use crate::config::Limits;
 use crate::hub::audience::{List, NOBODY};
 use crate::hub::event::{Seq, Time};
 use crate::hub::{Counts, Hub, Now};
@@ -96,8 +97,11 @@ pub const TURNED_AWAY: &[u8] =
     Content-Length: 44\r\nRetry-After: 10\r\nConnection: close\r\n\r\n\
     all connections are taken; try again later.\n";
 
-/// Buffers for what sockets did not take.
-const SPILLS: u16 = 256;
+/// Buffers for what sockets did not take: one for so many viewers, and some for few.
+fn spills(viewers: u32) -> u16 {
+    (viewers / 16).clamp(64, 256) as u16
+}
+
 const SPILL_BYTES: usize = RESPONSE_HEAD_BYTES_MAX + OUTPUT_BYTES_MAX + 16;
 
 /// How many of the fixed places are taken.
@@ -164,8 +168,8 @@ impl<O: Outlet> Peers<O> {
             slots: Slots::new(slots),
             exchanges: Vec::with_capacity(usize::from(settings.pages)),
             inputs: Pool::new(settings.pages, INPUT_BYTES_MAX),
-            spills: Pool::new(SPILLS, SPILL_BYTES),
-            spilled: vec![(0, 0); usize::from(SPILLS)],
+            spills: Pool::new(spills(settings.viewers), SPILL_BYTES),
+            spilled: vec![(0, 0); usize::from(spills(settings.viewers))],
             scratch: vec![0; SPILL_BYTES],
             value: vec![0; EVENT_BYTES_MAX],
             run: Run::default(),
@@ -570,37 +574,39 @@ impl<O: Outlet> Peers<O> {
     }
 }
 
-/// What the fixed tables can take at most, in bytes, for the start table.
-pub fn memory(settings: &Settings) -> [(&'static str, u64, u64); 6] {
-    let slots = u64::from(settings.viewers) + u64::from(settings.pages);
-    let audience = crate::hub::audience::Audiences::memory_bytes(1) as u64;
-    let topic = crate::hub::topic::Topics::memory_bytes(1) as u64;
-    let ring = crate::hub::log::Log::memory_bytes(settings.ring_bytes) as u64;
+/// What one limit costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The limit's key, or what cannot be set.
+    pub name: &'static str,
+    /// How many there can be.
+    pub count: u64,
+    /// Bytes when all of them are used to the full.
+    pub bytes: u64,
+}
+
+/// What is set aside for `limits`.
+pub fn memory(limits: &Limits) -> [Cost; 5] {
     // Each slot may stand once on the queue.
-    let slot_bytes = (size_of::<Slot>() + size_of::<u32>()) as u64;
-    let page = (INPUT_BYTES_MAX + size_of::<Exchange>()) as u64;
+    let slot = size_of::<Slot>() + size_of::<u32>();
+    let audience = crate::hub::audience::Audiences::memory_bytes(1);
+    let page = slot + INPUT_BYTES_MAX + size_of::<Exchange>();
+    let topic = crate::hub::topic::Topics::memory_bytes(1);
+    let ring_bytes = crate::hub::log::Log::memory_bytes(limits.ring_bytes) as u64;
+    let cost = |name, count, each: usize| Cost {
+        name,
+        count,
+        bytes: count * each as u64,
+    };
     [
-        ("connections", slots, slots * slot_bytes),
-        (
-            "audiences",
-            u64::from(settings.viewers),
-            u64::from(settings.viewers) * audience,
-        ),
-        (
-            "requests at once",
-            u64::from(settings.pages),
-            u64::from(settings.pages) * page,
-        ),
-        (
-            "unsent answers",
-            u64::from(SPILLS),
-            u64::from(SPILLS) * SPILL_BYTES as u64,
-        ),
-        (
-            "topics",
-            settings.topics as u64,
-            settings.topics as u64 * topic,
-        ),
-        ("ring bytes", settings.ring_bytes as u64, ring),
+        cost("viewers", limits.viewers.into(), slot + audience),
+        cost("pages", limits.pages.into(), page),
+        cost("topics", limits.topics.into(), topic),
+        Cost {
+            name: "ring_bytes",
+            count: limits.ring_bytes as u64,
+            bytes: ring_bytes,
+        },
+        cost("unsent answers", spills(limits.viewers).into(), SPILL_BYTES),
     ]
 }
