@@ -8,10 +8,12 @@ use crate::config::{Config, SourceEntry};
 use crate::hub::event::State;
 use crate::source::{self, About, Sink};
 use async_io::Timer;
+use rustix::termios::tcgetwinsize;
 use smol::LocalExecutor;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -47,11 +49,11 @@ pub fn list(config: &Config, sys_root: &Path, out: &mut impl Write) -> io::Resul
     Ok(())
 }
 
-/// Draws every reading again and again until the program is ended.
+/// Draws every reading again and again on a terminal until the program is ended.
 ///
 /// # Errors
 /// Of `out`.
-pub fn live(config: &Config, sys_root: &Path, out: &mut impl Write) -> io::Result<()> {
+pub fn live(config: &Config, sys_root: &Path, out: &mut (impl Write + AsFd)) -> io::Result<()> {
     let mut config = config.clone();
     config
         .source
@@ -63,7 +65,8 @@ pub fn live(config: &Config, sys_root: &Path, out: &mut impl Write) -> io::Resul
     smol::block_on(executor.run(async {
         loop {
             Timer::after(REDRAW).await;
-            table.draw(boot_ms(), out)?;
+            let lines = tcgetwinsize(out.as_fd()).map_or(u16::MAX, |size| size.ws_row);
+            table.draw(boot_ms(), lines.max(2).into(), out)?;
         }
     }))
 }
@@ -96,9 +99,12 @@ impl Sink for Table {
 }
 
 impl Table {
-    fn draw(&self, now_ms: u64, out: &mut impl Write) -> io::Result<()> {
+    /// Draws at most `lines` lines, the last of which says how many are left out.
+    fn draw(&self, now_ms: u64, lines: usize, out: &mut impl Write) -> io::Result<()> {
+        let rows = self.0.borrow();
+        let width = rows.keys().map(String::len).max().unwrap_or(0);
         write!(out, "{HOME}")?;
-        for (topic, row) in self.0.borrow().iter() {
+        for (topic, row) in rows.iter().take(lines - 1) {
             let About { label, unit, .. } = &row.about;
             let state = match row.state {
                 State::Ok => "",
@@ -108,8 +114,12 @@ impl Table {
             let value = &row.value;
             write!(
                 out,
-                "{topic:32} {value:>12} {unit:5} {age_s:>3} s {state:5} {label}{LINE_END}"
+                "{topic:width$} {value:>10} {unit:5} {age_s:>3} s {state:5} {label}{LINE_END}"
             )?;
+        }
+        let more = rows.len().saturating_sub(lines - 1);
+        if more > 0 {
+            write!(out, "and {more} more: encke sensors | less")?;
         }
         write!(out, "{SCREEN_END}")?;
         out.flush()
@@ -133,7 +143,7 @@ mod tests {
         table.publish("b/a", "2.5", State::Stale);
         table.publish("a/z", "\"x\"", State::Ok);
         let mut out = Vec::new();
-        table.draw(boot_ms() + 7000, &mut out).unwrap();
+        table.draw(boot_ms() + 7000, 3, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<String> = text
             .split('\n')
@@ -147,5 +157,13 @@ mod tests {
                 "\x1b[J"
             ]
         );
+        let mut out = Vec::new();
+        table.draw(boot_ms(), 2, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.contains("\nand 1 more: encke sensors | less\x1b[J"),
+            "{text}"
+        );
+        assert!(!text.contains("b/a"));
     }
 }
