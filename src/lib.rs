@@ -3,7 +3,7 @@
 //! # Code map
 //! Layers point down: a file uses only files of lower layers, and of its own where named.
 //! - L0 `limits` sizes of things · `name` the grammar of topics and patterns · `buffer` text into a
-//!   lent slice · `config`, `board` one schema, validated once
+//!   lent slice · `log` lines for the journal · `config`, `board` one schema, validated once
 //! - L1 `wire` bytes to values and back; knows no hub · `hub` one log, its topics, its audiences;
 //!   knows no format but its own event's text
 //! - L2 `transport` one file and one row for each technique · `resource` one file and one row for
@@ -32,6 +32,7 @@ pub mod config;
 pub mod connection;
 pub mod hub;
 pub mod limits;
+pub mod log;
 pub mod name;
 pub mod peers;
 pub mod resource;

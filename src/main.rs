@@ -1,6 +1,7 @@
 //! `encke`: the command. It parses, loads, prints and exits; what it starts lives in the library.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use encke::board::{self, Machine};
 use encke::cli::{self, Args, Command, Plan, banner, client};
 use encke::config::Config;
 use encke::hub::event::State;
+use encke::log;
+use encke::peers::Settings;
 use encke::server::{self, Server};
 use encke::source;
 
@@ -53,17 +56,35 @@ fn load(args: &Args) -> Result<Config, u8> {
     match board::load(&args.flags, &Machine::read(&args.sys_root)) {
         Ok((config, _)) => Ok(config),
         Err(error) => {
-            eprintln!("{error}");
+            log::error(format_args!("{error}"));
             Err(1)
         }
     }
+}
+
+/// A server at the sockets that systemd handed over, else at the addresses that are configured.
+fn listen(config: &Config, settings: Settings, sys_root: &Path) -> Result<Server, u8> {
+    let handed = server::handed().map_err(|wrong| {
+        log::error(format_args!("{wrong}"));
+        1
+    })?;
+    let bound = Server::bind(&config.server.listen, handed, settings, sys_root);
+    bound.map_err(|(address, error)| {
+        log::error(format_args!("cannot listen at {address}: {error}"));
+        if error.kind() == io::ErrorKind::AddrInUse {
+            log::error(format_args!(
+                "another program has that port; choose one with --listen"
+            ));
+        }
+        1
+    })
 }
 
 fn serve(args: &Args) -> io::Result<u8> {
     let plan = match Plan::new(args) {
         Ok(plan) => plan,
         Err(error) => {
-            eprintln!("{error}");
+            log::error(format_args!("{error}"));
             return Ok(1);
         }
     };
@@ -76,20 +97,14 @@ fn serve(args: &Args) -> io::Result<u8> {
     } = plan;
     let viewers = settings.viewers;
     if viewers < config.limits.viewers {
-        eprintln!(
-            "encke: room for {viewers} viewers, not {}: the limit of open files is too low",
+        log::warning(format_args!(
+            "room for {viewers} viewers, not {}: the limit of open files is too low",
             config.limits.viewers
-        );
+        ));
     }
-    let server = match Server::bind(&config.server.listen, settings, &args.sys_root) {
+    let server = match listen(&config, settings, &args.sys_root) {
         Ok(server) => server,
-        Err((address, error)) => {
-            eprintln!("encke: cannot listen at {address}: {error}");
-            if error.kind() == io::ErrorKind::AddrInUse {
-                eprintln!("encke: another program has that port; choose one with --listen");
-            }
-            return Ok(1);
-        }
+        Err(code) => return Ok(code),
     };
     let readings = source::snapshot(&config, &args.sys_root, BANNER_PATIENCE);
     let addresses = server.addresses();
@@ -114,7 +129,15 @@ fn serve(args: &Args) -> io::Result<u8> {
     };
     // Nobody has to read it.
     let _ = banner::banner(&mut io::stdout(), &facts);
-    server.run(&config, args.sys_root.clone()).map(|()| 0)
+    if let Some(at) = facts.addresses.first() {
+        let (count, board) = (facts.sensors.len(), &facts.board);
+        log::info(format_args!(
+            "started at http://{at}/ with {count} readings; {board}"
+        ));
+    }
+    server.run(&config, args.sys_root.clone())?;
+    log::info(format_args!("stopped"));
+    Ok(0)
 }
 
 /// Every reading: live for somebody who looks, once for a program.

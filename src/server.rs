@@ -4,6 +4,9 @@
 //! A turn: wait; let peers read and write; let the tasks publish; what is due by time; then every
 //! event of the turn goes out, one send for each viewer. It decides nothing about HTTP or events.
 
+mod activation;
+mod notify;
+mod roll;
 mod sockets;
 mod tasks;
 
@@ -29,11 +32,15 @@ use smol::stream::StreamExt;
 use crate::access::Policy;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::hub::Now;
 use crate::hub::event::{State, Time};
 use crate::hub::topic::Naming;
+use crate::hub::{Now, Refused};
+use crate::log;
 use crate::peers::{Peers, Settings};
 use crate::source;
+pub use activation::handed;
+use notify::Notify;
+use roll::Roll;
 use sockets::{Accepted, Sockets, TOKEN};
 use tasks::{Bell, Tasks};
 
@@ -52,6 +59,8 @@ const ACCEPT_RETRY_MS: u64 = 100;
 const CLOCK_RECHECK_MS: u64 = 60_000;
 /// While the clock is not known, it is looked for more often.
 const CLOCK_UNKNOWN_MS: u64 = 5_000;
+/// How often a shortage is spoken of.
+const SHORTAGE_MS: u64 = 3_600_000;
 
 /// What a task hands to the loop.
 #[derive(Debug)]
@@ -105,6 +114,10 @@ pub struct Server {
     accept_after_ms: u64,
     recheck_ms: u64,
     drain_until_ms: Option<u64>,
+    notify: Notify,
+    roll: Roll,
+    few_descriptors: log::Seldom,
+    few_topics: log::Seldom,
 }
 
 /// The lower-case names of this machine, from the kernel.
@@ -158,12 +171,13 @@ pub fn settings(config: &Config) -> Settings {
 }
 
 impl Server {
-    /// Listens at every address.
+    /// Listens at the sockets that were `handed` over, else at every address.
     ///
     /// # Errors
     /// The address that cannot be listened at, and why.
     pub fn bind(
         listen: &[SocketAddr],
+        handed: Vec<OwnedFd>,
         settings: Settings,
         sys_root: &std::path::Path,
     ) -> Result<Server, (SocketAddr, io::Error)> {
@@ -182,15 +196,15 @@ impl Server {
         sockets
             .watch(&timer, TIMER, EventFlags::IN)
             .map_err(general)?;
-        let mut listeners = Vec::new();
-        for address in listen {
-            let listener = sockets::listen(*address).map_err(|error| (*address, error))?;
-            let token = listeners.len() as u64;
+        let mut listeners = handed;
+        if listeners.is_empty() {
+            for address in listen {
+                listeners.push(sockets::listen(*address).map_err(|error| (*address, error))?);
+            }
+        }
+        for (token, listener) in (0..).zip(&listeners) {
             let flags = EventFlags::IN | EventFlags::ET;
-            sockets
-                .watch(&listener, token, flags)
-                .map_err(|error| (*address, error))?;
-            listeners.push(listener);
+            sockets.watch(listener, token, flags).map_err(general)?;
         }
         let clock = Clock::new(sys_root);
         let now = now(&clock);
@@ -205,6 +219,10 @@ impl Server {
             accept_after_ms: 0,
             recheck_ms: now.ms + CLOCK_UNKNOWN_MS,
             drain_until_ms: None,
+            notify: Notify::new(),
+            roll: Roll::new(now.ms),
+            few_descriptors: log::Seldom::default(),
+            few_topics: log::Seldom::default(),
         })
     }
 
@@ -230,7 +248,7 @@ impl Server {
         };
         executor.spawn(watch_signals).detach();
         self.peers.hub.topics.namings = namings(config);
-        source::start(&executor, config, &sys_root, inbox.clone());
+        let pulse = source::start(&executor, config, &sys_root, inbox.clone());
         let bell = Bell::new()?;
         self.peers.outlet.watch(bell.fd(), BELL, EventFlags::IN)?;
         let mut tasks = Tasks::new(&executor, bell);
@@ -248,7 +266,7 @@ impl Server {
                 tasks.poll();
             }
             self.take(&inbox);
-            self.pass_time();
+            self.pass_time(&pulse);
             self.peers.flush();
             if self
                 .drain_until_ms
@@ -282,6 +300,7 @@ impl Server {
     /// Sets the one timer to the next deadline, if that has changed.
     fn arm(&mut self) {
         let mut wake_ms = self.peers.wake_ms().min(self.recheck_ms);
+        wake_ms = wake_ms.min(self.notify.due_ms());
         if self.accepting {
             wake_ms = wake_ms.min(self.accept_after_ms);
         }
@@ -361,6 +380,12 @@ impl Server {
                     Accepted::NotNow => {
                         // Somebody idle gives up a descriptor for somebody new.
                         if self.peers.evict().is_none() {
+                            if self.few_descriptors.may(now_ms, SHORTAGE_MS) {
+                                log::warning(format_args!(
+                                    "somebody has to wait: there are too few file descriptors, \
+                                     or too little memory"
+                                ));
+                            }
                             self.accept_after_ms = now_ms + ACCEPT_RETRY_MS;
                             return;
                         }
@@ -388,7 +413,14 @@ impl Server {
                     topic,
                     value,
                     state,
-                } => self.publish(&topic, &value, state),
+                } => {
+                    self.roll.hear(&topic, state, self.peers.now().ms);
+                    self.publish(&topic, &value, state);
+                    if state == State::Gone {
+                        // It is described anew when it comes back.
+                        self.abouts.remove(&topic);
+                    }
+                }
                 Message::Described { topic, about } => {
                     self.describe(&topic, &about);
                     self.abouts.insert(topic, about);
@@ -396,6 +428,11 @@ impl Server {
                 Message::Signal if self.drain_until_ms.is_some() => std::process::exit(0),
                 Message::Signal => {
                     self.drain_until_ms = Some(self.peers.now().ms + DRAIN_MS);
+                    self.notify.stopping();
+                    log::notice(format_args!(
+                        "stopping: {} viewers are told",
+                        self.viewers()
+                    ));
                     self.peers.drain();
                 }
             }
@@ -405,11 +442,13 @@ impl Server {
     fn publish(&mut self, topic: &str, value: &str, state: State) {
         let now = self.peers.now();
         let is_new = self.peers.hub.find(topic).is_none();
-        if self
-            .peers
-            .hub
-            .publish(topic, value.as_bytes(), state, now)
-            .is_ok()
+        let published = self.peers.hub.publish(topic, value.as_bytes(), state, now);
+        if published == Err(Refused::TopicsFull) && self.few_topics.may(now.ms, u64::MAX) {
+            log::warning(format_args!(
+                "{topic} is not shown: the table of topics is full; raise topics in [limits]"
+            ));
+        }
+        if published.is_ok()
             && is_new
             && let Some(about) = self.abouts.get(topic).cloned()
         {
@@ -427,8 +466,26 @@ impl Server {
         }
     }
 
-    fn pass_time(&mut self) {
+    fn viewers(&self) -> u32 {
+        self.peers.counters.viewers.iter().sum()
+    }
+
+    /// What `systemctl status` shows.
+    fn status(&self) -> String {
+        let addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
+        let (sensors, viewers) = (self.roll.count(), self.viewers());
+        format!(
+            "at {}: {sensors} sensors, {viewers} viewers",
+            addresses.join(" ")
+        )
+    }
+
+    fn pass_time(&mut self, pulse: &source::Pulse) {
         let now_ms = self.peers.now().ms;
+        if now_ms >= self.notify.due_ms() {
+            let status = self.status();
+            self.notify.tell(now_ms, pulse.is_alive(now_ms), status);
+        }
         if now_ms >= self.recheck_ms {
             self.clock.recheck();
             let known = matches!(self.peers.now().time, Time::Wall(_));

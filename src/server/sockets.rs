@@ -172,19 +172,39 @@ fn listen_at(address: SocketAddr) -> io::Result<OwnedFd> {
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, false)?;
     }
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES)?;
-    sockopt::set_socket_keepalive(&socket, true)?;
-    sockopt::set_tcp_keepidle(&socket, core::time::Duration::from_secs(KEEP_ALIVE_IDLE_S))?;
+    net::bind(&socket, &address)?;
+    begin(&socket)?;
+    Ok(socket)
+}
+
+/// A socket that somebody else opened, as if `listen` had.
+pub(super) fn adopt(socket: OwnedFd) -> io::Result<OwnedFd> {
+    let families = [AddressFamily::INET, AddressFamily::INET6];
+    if !families.contains(&sockopt::socket_domain(&socket)?) {
+        return Err(io::Error::other("it is no TCP socket"));
+    }
+    if !sockopt::socket_acceptconn(&socket)? {
+        return Err(io::Error::other("it does not listen"));
+    }
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    begin(&socket)?;
+    Ok(socket)
+}
+
+/// Listens, with what accepted sockets are to inherit.
+fn begin(socket: &OwnedFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER_BYTES)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, core::time::Duration::from_secs(KEEP_ALIVE_IDLE_S))?;
     sockopt::set_tcp_keepintvl(
-        &socket,
+        socket,
         core::time::Duration::from_secs(KEEP_ALIVE_INTERVAL_S),
     )?;
-    sockopt::set_tcp_keepcnt(&socket, KEEP_ALIVE_PROBES)?;
-    sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
-    net::bind(&socket, &address)?;
-    net::listen(&socket, BACKLOG)?;
-    Ok(socket)
+    sockopt::set_tcp_keepcnt(socket, KEEP_ALIVE_PROBES)?;
+    sockopt::set_tcp_user_timeout(socket, USER_TIMEOUT_MS)?;
+    Ok(net::listen(socket, BACKLOG)?)
 }
 
 /// What became of asking for a new peer.

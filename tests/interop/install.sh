@@ -16,6 +16,10 @@ has node || packages+=(nodejs)
 has npm || packages+=(npm)
 [ -n "${ENCKE_CHROMIUM:=$(find_browser)}" ] || packages+=(chromium)
 has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+has strace || packages+=(strace)
+has systemd-analyze || packages+=(systemd)
+has ssh || packages+=(openssh-client)
+has xz || packages+=(xz-utils)
 nginx="tests/.venv/nginx/usr/sbin/nginx"
 
 if [ ${#packages[@]} -gt 0 ]; then
@@ -54,3 +58,16 @@ if ! has nginx && ! [ -x "$nginx" ]; then
     rm -r "$folder"
 fi
 has nginx || PATH="$PATH:$PWD/$(dirname "$nginx")"
+
+# For a machine of the test's own, where deploy.py unpacks them: no sshd starts here.
+debs="tests/.venv/debs"
+if [ "$(id -u)" -eq 0 ] && ! { [ -x /usr/sbin/sshd ] && has sudo; } && ! [ -d "$debs" ]; then
+    printf '== fetching openssh-server and sudo into %s, for one test\n' "$debs"
+    mkdir -p "$debs.new/partial"
+    fetch() {
+        apt-get install -y -q --download-only --no-install-recommends \
+            -o Dir::Cache::Archives="$PWD/$debs.new" openssh-server sudo
+    }
+    fetch || { apt-get update -q; fetch; } || stop "openssh-server and sudo could not be had"
+    mv "$debs.new" "$debs"
+fi

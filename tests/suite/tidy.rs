@@ -8,6 +8,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("limits", 0),
     ("buffer", 0),
     ("name", 0),
+    ("log", 0),
     ("config", 0),
     ("board", 0),
     ("wire", 1),

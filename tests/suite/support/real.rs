@@ -51,7 +51,7 @@ pub(crate) fn serve_if_asked() {
     ];
     let config = Config::new(&layers).unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::bind(&[address], settings, Path::new("/")).unwrap();
+    let server = Server::bind(&[address], Vec::new(), settings, Path::new("/")).unwrap();
     println!("\nlistening {}", server.addresses()[0]);
     server.run(&config, "/".into()).unwrap();
 }
