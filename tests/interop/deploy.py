@@ -8,6 +8,7 @@ script says to mistakes is tested.
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ import machine
 
 DEPLOY = common.ROOT / "scripts/deploy"
 DEBS = common.ROOT / "tests/.venv/debs"
+README = (common.ROOT / "README.md").read_text()
 BOARD = "pi@127.0.0.1"
 
 
@@ -148,7 +150,10 @@ class BoardTest(unittest.TestCase):
 
     def test_from_nothing_to_the_page_and_back(self):
         before = set(self.machine.changed())
-        code, said = self.deploy(BOARD)
+        # Both commands as README has them, for another host.
+        told = re.findall(r"scripts/deploy((?: --[a-z]+)*) pi@raspberrypi.local", README)
+        self.assertEqual(told, ["", " --uninstall"])
+        code, said = self.deploy(*told[0].split(), BOARD)
         self.assertEqual(code, 0, said)
         self.assertIn("Encke runs. Its page: http://127.0.0.1:8080/\n", said)
         # The very binary that was copied runs, as nobody in particular, and has a page.
@@ -169,7 +174,7 @@ class BoardTest(unittest.TestCase):
             self.assertTrue(self.exists(path), path)
         self.assertEqual(list((self.machine.root / "tmp").glob("tmp.*")), [], "swept after")
 
-        code, said = self.deploy("--uninstall", BOARD)
+        code, said = self.deploy(*told[1].split(), BOARD)
         self.assertEqual(code, 0, said)
         self.assertEqual(self.health(), "")
         left = [path for path in self.machine.changed() if path not in before and "encke" in path]
