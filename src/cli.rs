@@ -116,11 +116,13 @@ to any browser. Open the printed address on your phone.
   encke                          serve the page (the same as: encke serve)
   encke sensors                  list the sensors that are found, and their values
   encke check                    read the configuration, show mistakes and what memory it takes
+  encke doctor                   find what keeps sensors or viewers away, and what mends it
   encke boards                   list the boards that are known, and which one this is
   encke publish URL TOPIC VALUE  send one value to a server
   encke watch URL [PATTERN..]    print events as they come, one line of JSON each
 
-Flags of serve (the first two and --sys-root also of sensors and check, --sys-root of boards):
+Flags of serve (doctor: all but --state; sensors, check: --config, --board, --sys-root; boards:
+--sys-root):
   --config FILE         read this configuration
   --board NAME          use this board's profile in place of the one that fits
   --listen ADDRESS:PORT listen here in place of [::]:8080; may be given more than once
@@ -129,7 +131,7 @@ Flags of serve (the first two and --sys-root also of sensors and check, --sys-ro
   -h, --help            print this
   -V, --version         print the version
 
-Understood, but not there yet: encke doctor, encke token NAME.
+Understood, but not there yet: encke token NAME.
 
 The configuration is TOML. Without --config it is the first of these that exists:
   $XDG_CONFIG_HOME/encke/encke.toml (or ~/.config/encke/encke.toml), /etc/encke/encke.toml
@@ -181,7 +183,7 @@ const FORMS: &[Form] = &[
     },
     Form {
         name: "doctor",
-        flags: BOARD_FLAGS,
+        flags: &["config", "board", "listen", "sys-root"],
         values: &[],
         make: |args, _| Ok(Command::Doctor(args)),
     },

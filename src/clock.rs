@@ -95,21 +95,24 @@ fn anchor(held_ms: Option<u64>, offset_ms: u64) -> u64 {
 
 /// What speaks for or against the wall clock. Times are in seconds since 1970.
 #[derive(Clone, Copy, Debug)]
-struct Facts {
+pub struct Facts {
     /// systemd-timesyncd has set the clock since boot.
-    timesync: bool,
+    pub timesync: bool,
     /// The kernel was told by a time daemon that its clock is right.
-    kernel: bool,
+    pub kernel: bool,
     /// What the battery-backed clock says, if there is one.
-    rtc_s: Option<u64>,
+    pub rtc_s: Option<u64>,
     /// There is a device tree: this is a board, which may well have no battery.
-    device_tree: bool,
-    wall_s: u64,
-    build_s: u64,
+    pub device_tree: bool,
+    /// What the wall clock says.
+    pub wall_s: u64,
+    /// When this program was built.
+    pub build_s: u64,
 }
 
 impl Facts {
-    fn gather(sys_root: &Path) -> Facts {
+    /// Looks below `sys_root`, and asks the kernel when that is `/`.
+    pub fn gather(sys_root: &Path) -> Facts {
         let exists = |path: &str| sys_root.join(path).exists();
         let rtc = fs::read_to_string(sys_root.join("sys/class/rtc/rtc0/since_epoch"));
         Facts {
@@ -125,7 +128,7 @@ impl Facts {
 }
 
 /// Whether the wall clock is known (DESIGN.md 3 "Events").
-fn is_known(facts: &Facts) -> bool {
+pub fn is_known(facts: &Facts) -> bool {
     facts.timesync
         || facts.kernel
         || facts.rtc_s.is_some_and(|rtc_s| rtc_s > facts.build_s)

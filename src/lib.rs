@@ -10,7 +10,8 @@
 //!   each plain resource · `dashboard` the page
 //! - L3 `access` who may do what · `connection` one peer's requests · `peers` all peers: exchanges,
 //!   fan-out, deadlines (uses `access` and `connection`)
-//! - L4 `clock` · `source` the board's readings · `server` sockets, the epoll loop, start and end
+//! - L4 `clock` · `source` the board's readings · `server` sockets, the epoll loop, start and end ·
+//!   `doctor` what is wrong with the board, and what mends it
 //! - L5 `cli`, `main` flags, banner, client commands
 //!
 //! # The way of an event
@@ -30,6 +31,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod doctor;
 pub mod hub;
 pub mod limits;
 pub mod log;

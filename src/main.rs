@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use encke::board::{self, Machine};
 use encke::cli::{self, Args, Command, Plan, banner, client};
-use encke::config::Config;
+use encke::config::{Config, Sources};
+use encke::doctor;
 use encke::hub::event::State;
 use encke::log;
 use encke::peers::Settings;
@@ -25,7 +26,9 @@ fn main() -> ExitCode {
             return ExitCode::from(cli::EXIT_USAGE);
         }
     };
-    ExitCode::from(cli::exit_code(run(command)))
+    let code = cli::exit_code(run(command));
+    source::end_commands();
+    ExitCode::from(code)
 }
 
 fn run(command: Command) -> io::Result<u8> {
@@ -39,7 +42,8 @@ fn run(command: Command) -> io::Result<u8> {
             client::publish(&url, &topic, &value, &mut out, &mut err)
         }
         Command::Watch { url, patterns } => client::watch(&url, &patterns, &mut out, &mut err),
-        Command::Doctor(_) | Command::Token { .. } => {
+        Command::Doctor(args) => doctor(&args),
+        Command::Token { .. } => {
             writeln!(
                 err,
                 "encke: this command is not part of {} yet",
@@ -152,4 +156,32 @@ fn sensors(args: &Args) -> io::Result<u8> {
         false => cli::sensors::list(&config, &args.sys_root, &mut out),
     }
     .map(|()| 0)
+}
+
+/// What is wrong with the board, and what mends it.
+fn doctor(args: &Args) -> io::Result<u8> {
+    let mut plan = match Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(1);
+        }
+    };
+    // What is excluded has to be found, too, or its pattern would look like a slip. Names are
+    // enough, so nobody waits for slow sensors.
+    let all = Sources {
+        include: Vec::new(),
+        exclude: Vec::new(),
+    };
+    let wanted = std::mem::replace(&mut plan.config.sources, all);
+    let readings = source::snapshot(&plan.config, &args.sys_root, Duration::ZERO);
+    plan.config.sources = wanted;
+    let facts = doctor::Facts {
+        topics: readings.into_iter().map(|reading| reading.topic).collect(),
+        rules_of_board: plan.profile.config().topic.len(),
+        memory_bytes: plan.costs.iter().map(|cost| cost.bytes).sum(),
+        ..doctor::Facts::gather(&args.sys_root)
+    };
+    let findings = doctor::examine(&plan.config, &args.sys_root, &facts);
+    doctor::print(&findings, &mut io::stdout())
 }

@@ -273,6 +273,8 @@ impl Server {
                 .is_some_and(|until_ms| self.peers.now().ms >= until_ms)
                 || (self.drain_until_ms.is_some() && self.peers.is_empty())
             {
+                // Before the executor drops them, which would not ask.
+                source::end_commands();
                 return Ok(());
             }
         }
@@ -425,7 +427,10 @@ impl Server {
                     self.describe(&topic, &about);
                     self.abouts.insert(topic, about);
                 }
-                Message::Signal if self.drain_until_ms.is_some() => std::process::exit(0),
+                Message::Signal if self.drain_until_ms.is_some() => {
+                    source::end_commands();
+                    std::process::exit(0);
+                }
                 Message::Signal => {
                     self.drain_until_ms = Some(self.peers.now().ms + DRAIN_MS);
                     self.notify.stopping();

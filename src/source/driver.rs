@@ -4,11 +4,11 @@
 //! watches it. It never decides what a reading means.
 
 use super::desk::Desk;
-use super::feed::Pen;
+use super::feed::{Complaint, Feed, Pen};
 use super::slot::{Progress, Slot};
-use super::{KINDS, Kind, Known, RESCAN_MS, Sink};
+use super::{KINDS, Kind, Known, RESCAN_MS, Sink, Source, configured, datagram, exec, stdin};
 use crate::clock::boot_ms;
-use crate::config::Config;
+use crate::config::{Config, Format, SourceEntry};
 use async_io::Timer;
 use smol::LocalExecutor;
 use std::cell::Cell;
@@ -41,7 +41,8 @@ pub fn start(
     sys_root: &Path,
     sink: Rc<dyn Sink>,
 ) -> Pulse {
-    let driver = Driver::new(config, sys_root, sink);
+    let mut driver = Driver::new(config, sys_root, sink);
+    driver.start_feeds(executor, config);
     let pulse = driver.pulse.clone();
     executor.spawn(drive(driver)).detach();
     pulse
@@ -52,6 +53,8 @@ pub(super) struct Driver {
     desk: Rc<Desk>,
     sys_root: PathBuf,
     pub(super) kinds: &'static [Kind],
+    /// Sources of `[[source]]` until their first turn.
+    configured: Vec<Box<dyn Source>>,
     pub(super) slots: Vec<Slot>,
     pens: Vec<Rc<Pen>>,
     rescan_ms: u64,
@@ -64,10 +67,61 @@ impl Driver {
             desk: Rc::new(Desk::new(config, sink)),
             sys_root: sys_root.to_owned(),
             kinds: KINDS,
+            configured: configured(config)
+                .into_iter()
+                .map(|(_, source)| source)
+                .collect(),
             slots: Vec::new(),
             pens: Vec::new(),
             rescan_ms: 0,
             pulse: Pulse(Rc::new(Cell::new(boot_ms()))),
+        }
+    }
+
+    /// Starts the sources of `[[source]]` that speak by themselves.
+    fn start_feeds(&mut self, executor: &LocalExecutor<'static>, config: &Config) {
+        for entry in config.source.iter().cloned() {
+            let (heading, format, stale_ms, place) = match &entry {
+                SourceEntry::Exec(exec) => (
+                    exec::heading(exec),
+                    Format::Text,
+                    exec.stale_ms,
+                    &exec.place,
+                ),
+                SourceEntry::Stdin(stdin) => (
+                    stdin::heading(stdin),
+                    stdin.format,
+                    stdin.stale_ms,
+                    &stdin.place,
+                ),
+                SourceEntry::Datagram(socket) => (
+                    datagram::heading(socket),
+                    socket.format,
+                    socket.stale_ms,
+                    &socket.place,
+                ),
+            };
+            let mut complaint = Complaint::aloud(place);
+            if !self.desk.may_allow(&heading.channels()) {
+                let why = "not started, because [sources] leaves out all of its topics";
+                complaint.make(boot_ms(), why);
+                continue;
+            }
+            if matches!(&entry, SourceEntry::Exec(exec) if exec.interval_ms.is_some()) {
+                // Read at a period: see `configured`.
+                continue;
+            }
+            let pen = Rc::new(Pen::new(Rc::clone(&self.desk), stale_ms));
+            self.pens.push(Rc::clone(&pen));
+            let feed = Feed::new(pen, heading, format, complaint);
+            let stream = async {
+                match entry {
+                    SourceEntry::Exec(exec) => exec::stream(exec.command, feed).await,
+                    SourceEntry::Stdin(_) => stdin::stream(feed).await,
+                    SourceEntry::Datagram(socket) => datagram::stream(socket, feed).await,
+                }
+            };
+            executor.spawn(stream).detach();
         }
     }
 
@@ -90,6 +144,10 @@ impl Driver {
     }
 
     fn rescan(&mut self, now_ms: u64) {
+        let configured = self.configured.drain(..);
+        let wanted = configured.filter(|source| self.desk.may_allow(source.channels()));
+        self.slots
+            .extend(wanted.map(|source| Slot::new(source, now_ms)));
         for kind in self.kinds {
             let found = (kind.discover)(&self.sys_root, &Known(&self.slots));
             let wanted = found

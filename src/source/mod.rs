@@ -2,31 +2,42 @@
 //!
 //! Follows DESIGN.md 3 "Events" (states) and 5 (one thread; a read that blocks goes through
 //! `smol::unblock`). A new kind is one file with a `discover` function and one row in `KINDS`; a
-//! kind that must be configured is one variant of `config::SourceEntry` and one arm in
-//! `driver.rs`. It knows neither topics of others nor how readings are sent.
+//! kind that must be configured is one variant of `config::SourceEntry` and one arm, in
+//! `configured` when it is read at a period, in `driver.rs` when it speaks by itself. It knows
+//! neither topics of others nor how readings are sent.
 //!
 //! When a reading is published: when its value or state changed; while it is good, also when the
 //! last time was `REPUBLISH_MS` ago, so that its age stays young; once as stale (with its last
 //! value) when three periods went by without a refresh; once as an error (with null); once as gone.
 
 mod batch;
+mod command;
+mod datagram;
 mod desk;
 mod driver;
+mod exec;
 mod feed;
+mod frame;
+mod heading;
 mod hwmon;
 mod iio;
+mod line;
+mod pieces;
 mod power_supply;
 mod proc;
 mod slot;
 mod snapshot;
+mod stdin;
 mod sysfs;
 mod thermal;
 mod w1;
 mod wifi;
 
+use crate::config::{Config, SourceEntry};
 use crate::hub::event::State;
 use crate::hub::topic::Limits;
 use batch::{Batch, Channel};
+pub use command::end_all as end_commands;
 pub use driver::{Pulse, start};
 use slot::Slot;
 pub use snapshot::{Snapshot, snapshot};
@@ -80,6 +91,18 @@ static KINDS: &[Kind] = &[
         discover: wifi::discover,
     },
 ];
+
+/// The sources of `[[source]]` that are read at a period, with the name of their kind.
+fn configured(config: &Config) -> Vec<(&'static str, Box<dyn Source>)> {
+    let mut found: Vec<(&'static str, Box<dyn Source>)> = Vec::new();
+    for entry in &config.source {
+        if let SourceEntry::Exec(exec) = entry {
+            let program = exec::Program::new(exec, feed::Complaint::aloud(&exec.place));
+            found.extend(program.map(|program| ("exec", Box::new(program) as Box<dyn Source>)));
+        }
+    }
+    found
+}
 
 /// The sources that run already.
 struct Known<'a>(&'a [Slot]);

@@ -6,7 +6,7 @@
 use super::batch::Batch;
 use super::desk::{Desk, Shaped};
 use super::slot::Reader;
-use super::{About, Fault, KINDS, Known, Sink, Source};
+use super::{About, Fault, KINDS, Known, Sink, Source, configured};
 use crate::clock::boot_ms;
 use crate::config::Config;
 use crate::hub::event::State;
@@ -50,18 +50,24 @@ enum Asked {
     Here(Reader),
     /// On a thread, with the readings it owes meanwhile.
     There(Task<Option<Reader>>, Batch),
+    /// Not at all, because nobody would wait for it: what it owes.
+    Not(Batch),
 }
 
 /// Reads everything that `config` allows once, in the order of kinds; a third of a second longer
 /// when a reading is the difference of two reads. Slow sources have `patience` to answer.
 pub fn snapshot(config: &Config, sys_root: &Path, patience: Duration) -> Vec<Snapshot> {
     let desk = Desk::new(config, Rc::new(Nowhere));
-    let mut asked: Vec<(&'static str, Asked)> = Vec::new();
+    let mut found = Vec::new();
     for kind in KINDS {
-        for source in (kind.discover)(sys_root, &Known(&[])) {
-            if desk.may_allow(source.channels()) {
-                asked.extend(ask(source).map(|asked| (kind.name, asked)));
-            }
+        let sources = (kind.discover)(sys_root, &Known(&[]));
+        found.extend(sources.into_iter().map(|source| (kind.name, source)));
+    }
+    found.extend(configured(config));
+    let mut asked: Vec<(&'static str, Asked)> = Vec::new();
+    for (kind, source) in found {
+        if desk.may_allow(source.channels()) {
+            asked.extend(ask(source, patience).map(|asked| (kind, asked)));
         }
     }
     let until_ms = boot_ms() + patience.as_millis() as u64;
@@ -81,6 +87,7 @@ pub fn snapshot(config: &Config, sys_root: &Path, patience: Duration) -> Vec<Sna
                 }
                 (reader.batch, false)
             }
+            Asked::Not(owed) => (owed, true),
             Asked::There(answer, owed) => match within(left, answer) {
                 Some(Some(reader)) => (reader.batch, false),
                 Some(None) => continue,
@@ -93,7 +100,7 @@ pub fn snapshot(config: &Config, sys_root: &Path, patience: Duration) -> Vec<Sna
 }
 
 /// Reads a source, or has it read; `None` when it is not there any more.
-fn ask(source: Box<dyn Source>) -> Option<Asked> {
+fn ask(source: Box<dyn Source>, patience: Duration) -> Option<Asked> {
     let is_slow = source.is_slow();
     let mut owed = Batch::default();
     let fixed = source
@@ -101,6 +108,9 @@ fn ask(source: Box<dyn Source>) -> Option<Asked> {
         .iter()
         .filter(|channel| !channel.topic.contains('+'));
     fixed.for_each(|channel| owed.fault(channel));
+    if is_slow && patience.is_zero() {
+        return Some(Asked::Not(owed));
+    }
     let mut reader = Reader::new(source);
     if !is_slow {
         return (reader.read(boot_ms()) != Err(Fault::Vanished)).then_some(Asked::Here(reader));

@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("connection", 3),
     ("peers", 3),
     ("clock", 4),
+    ("doctor", 4),
     ("source", 4),
     ("server", 4),
     ("cli", 5),
@@ -36,6 +37,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("connection", &["access"]),
     ("peers", &["access", "connection"]),
     ("source", &["clock"]),
+    ("doctor", &["clock"]),
     ("server", &["clock", "source"]),
 ];
 
