@@ -49,6 +49,19 @@ impl<'a> Writer<'a> {
         self.len = self.len.min(len);
     }
 
+    /// Lets `fill` write into the room there is; it answers how many bytes it wrote, or that they
+    /// do not fit.
+    pub fn put_with(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, Full>,
+    ) -> Result<(), Full> {
+        let room = &mut self.bytes[self.len..];
+        let len = fill(room)?;
+        assert!(len <= room.len(), "what was written is in the room");
+        self.len += len;
+        Ok(())
+    }
+
     /// Appends `text`.
     pub fn put(&mut self, text: &[u8]) -> Result<(), Full> {
         let end = self.len + text.len();

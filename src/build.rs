@@ -39,7 +39,6 @@ fn main() {
         fnv1a(page.as_bytes()),
         fnv1a(&gzip)
     );
-    write("index.html", page.as_bytes());
     write("index.html.gz", &gzip);
     write("dashboard.rs", constants.as_bytes());
     write("profiles.rs", profiles().as_bytes());
@@ -59,6 +58,7 @@ fn shrink() {
     let folder = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     for flag in [
         "--icf=all",
+        "--ignore-data-address-equality",
         "--no-eh-frame-hdr",
         // What walks those tables would find nothing: a backtrace (RUST_BACKTRACE) is empty, which
         // any function that does nothing can do, and unwinding never begins. 40 KB.

@@ -3,7 +3,8 @@
 //! # Code map
 //! Layers point down: a file uses only files of lower layers, and of its own where named.
 //! - L0 `limits` sizes of things · `name` the grammar of topics and patterns · `buffer` text into a
-//!   lent slice · `log` lines for the journal · `config`, `board` one schema, validated once
+//!   lent slice · `by_name` a small map · `log` lines for the journal · `config`, `board` one
+//!   schema, validated once
 //! - L1 `wire` bytes to values and back; knows no hub · `hub` one log, its topics, its audiences;
 //!   knows no format but its own event's text
 //! - L2 `transport` one file and one row for each technique · `resource` one file and one row for
@@ -27,6 +28,7 @@
 pub mod access;
 pub mod board;
 pub mod buffer;
+pub mod by_name;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -85,6 +85,8 @@ fn listen(config: &Config, settings: Settings, sys_root: &Path) -> Result<Server
 }
 
 fn serve(args: &Args) -> io::Result<u8> {
+    // Else the kernel fills the room kept for peers that never come with pages of 2 MiB.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let plan = match Plan::new(args) {
         Ok(plan) => plan,
         Err(error) => {
@@ -117,7 +119,9 @@ fn serve(args: &Args) -> io::Result<u8> {
         name: addresses
             .iter()
             .any(|a| !a.ip().is_loopback())
-            .then(server::machine_name),
+            .then(server::machine_name)
+            // What the kernel says of a machine that was never named.
+            .filter(|name| !["", "(none)", "localhost"].contains(&name.as_str())),
         sensors: readings
             .into_iter()
             .map(|r| match r.state {

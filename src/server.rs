@@ -12,7 +12,7 @@ mod tasks;
 
 use core::cell::RefCell;
 use core::net::SocketAddr;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -30,6 +30,7 @@ use smol::LocalExecutor;
 use smol::stream::StreamExt;
 
 use crate::access::Policy;
+use crate::by_name::ByName;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::event::{State, Time};
@@ -108,7 +109,7 @@ pub struct Server {
     timer: OwnedFd,
     armed_ms: u64,
     /// What the topics of sources are called, for when they come back.
-    abouts: HashMap<String, source::About>,
+    abouts: ByName<source::About>,
     /// Somebody may be waiting at a listener.
     accepting: bool,
     accept_after_ms: u64,
@@ -214,7 +215,7 @@ impl Server {
             clock,
             timer,
             armed_ms: u64::MAX,
-            abouts: HashMap::new(),
+            abouts: ByName::default(),
             accepting: true,
             accept_after_ms: 0,
             recheck_ms: now.ms + CLOCK_UNKNOWN_MS,
@@ -425,7 +426,7 @@ impl Server {
                 }
                 Message::Described { topic, about } => {
                     self.describe(&topic, &about);
-                    self.abouts.insert(topic, about);
+                    *self.abouts.find_or_add(&topic, Default::default) = about;
                 }
                 Message::Signal if self.drain_until_ms.is_some() => {
                     source::end_commands();
@@ -455,7 +456,7 @@ impl Server {
         }
         if published.is_ok()
             && is_new
-            && let Some(about) = self.abouts.get(topic).cloned()
+            && let Some(about) = self.abouts.find(topic).cloned()
         {
             self.describe(topic, &about);
         }

@@ -1,8 +1,10 @@
 //! `encke sensors`: every reading as a table, once into a pipe, live on a terminal.
 //!
 //! Follows ECMA-48 for the three sequences that it draws with. It publishes nothing, and what
-//! only one program can have at a time, stdin and sockets, it leaves to the server.
+//! only one program can have at a time (stdin, sockets, programs that run for ever) it leaves to the
+//! server.
 
+use crate::by_name::ByName;
 use crate::clock::boot_ms;
 use crate::config::{Config, SourceEntry};
 use crate::hub::event::State;
@@ -11,7 +13,6 @@ use async_io::Timer;
 use rustix::termios::tcgetwinsize;
 use smol::LocalExecutor;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -57,7 +58,7 @@ pub fn live(config: &Config, sys_root: &Path, out: &mut (impl Write + AsFd)) -> 
     let mut config = config.clone();
     config
         .source
-        .retain(|entry| matches!(entry, SourceEntry::Exec(_)));
+        .retain(|entry| matches!(entry, SourceEntry::Exec(exec) if exec.interval_ms.is_some()));
     let table = Rc::new(Table::default());
     let executor = LocalExecutor::new();
     source::start(&executor, &config, sys_root, table.clone());
@@ -73,7 +74,7 @@ pub fn live(config: &Config, sys_root: &Path, out: &mut (impl Write + AsFd)) -> 
 
 /// The newest of each topic.
 #[derive(Default)]
-struct Table(RefCell<BTreeMap<String, Row>>);
+struct Table(RefCell<ByName<Row>>);
 
 #[derive(Default)]
 struct Row {
@@ -86,7 +87,7 @@ struct Row {
 impl Sink for Table {
     fn publish(&self, topic: &str, value: &str, state: State) {
         let mut rows = self.0.borrow_mut();
-        let row = rows.entry(topic.to_owned()).or_default();
+        let row = rows.find_or_add(topic, Row::default);
         value.clone_into(&mut row.value);
         row.state = state;
         row.told_ms = boot_ms();
@@ -94,7 +95,7 @@ impl Sink for Table {
 
     fn describe(&self, topic: &str, about: &About) {
         let mut rows = self.0.borrow_mut();
-        rows.entry(topic.to_owned()).or_default().about = about.clone();
+        rows.find_or_add(topic, Row::default).about = about.clone();
     }
 }
 
@@ -102,7 +103,7 @@ impl Table {
     /// Draws at most `lines` lines, the last of which says how many are left out.
     fn draw(&self, now_ms: u64, lines: usize, out: &mut impl Write) -> io::Result<()> {
         let rows = self.0.borrow();
-        let width = rows.keys().map(String::len).max().unwrap_or(0);
+        let width = rows.iter().map(|(topic, _)| topic.len()).max().unwrap_or(0);
         write!(out, "{HOME}")?;
         for (topic, row) in rows.iter().take(lines - 1) {
             let About { label, unit, .. } = &row.about;

@@ -4,8 +4,7 @@
 //! the start itself tells them. A sensor with a loose wire changes without end, so in each
 //! `WINDOW_MS` only so much is said. It holds what is there and forgets what is gone.
 
-use std::collections::HashMap;
-
+use crate::by_name::ByName;
 use crate::hub::event::State;
 use crate::log::{self, Level};
 
@@ -17,7 +16,7 @@ const LINES_PER_WINDOW: u32 = 20;
 /// The readings that there are.
 #[derive(Debug)]
 pub(super) struct Roll {
-    states: HashMap<String, State>,
+    states: ByName<State>,
     started_ms: u64,
     window_ms: u64,
     said: u32,
@@ -27,7 +26,7 @@ impl Roll {
     /// Nothing is there yet.
     pub(super) fn new(now_ms: u64) -> Roll {
         Roll {
-            states: HashMap::new(),
+            states: ByName::default(),
             started_ms: now_ms + START_MS,
             window_ms: now_ms + WINDOW_MS,
             said: 0,
@@ -41,12 +40,11 @@ impl Roll {
 
     /// Takes down a reading, and says what has changed if that is worth saying.
     pub(super) fn hear(&mut self, topic: &str, state: State, now_ms: u64) {
-        let before = match self.states.get_mut(topic) {
-            Some(known) => Some(std::mem::replace(known, state)),
-            None => self.states.insert(topic.to_owned(), state),
-        };
+        let before = self.states.find(topic).copied();
         if state == State::Gone {
             self.states.remove(topic);
+        } else {
+            *self.states.find_or_add(topic, || state) = state;
         }
         let Some((level, what)) = change(before, state, now_ms < self.started_ms) else {
             return;

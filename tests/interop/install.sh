@@ -20,6 +20,8 @@ has strace || packages+=(strace)
 has systemd-analyze || packages+=(systemd)
 has ssh || packages+=(openssh-client)
 has xz || packages+=(xz-utils)
+has qemu-aarch64-static && has qemu-arm-static || packages+=(qemu-user-static)
+has arm-linux-gnueabihf-gcc || packages+=(gcc-arm-linux-gnueabihf)
 nginx="tests/.venv/nginx/usr/sbin/nginx"
 
 if [ ${#packages[@]} -gt 0 ]; then

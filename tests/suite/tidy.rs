@@ -8,6 +8,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("limits", 0),
     ("buffer", 0),
     ("name", 0),
+    ("by_name", 0),
     ("log", 0),
     ("config", 0),
     ("board", 0),
@@ -278,7 +279,14 @@ fn nothing_is_left_undone_or_tells_where_it_was_made() {
         ["/wo", "rk/"].concat(),
         ["/far", "m/"].concat(),
     ];
-    let folders = ["src", "tests/suite", "boards", "scripts", "tests/interop"];
+    let folders = [
+        "src",
+        "tests/suite",
+        "boards",
+        "scripts",
+        "tests/interop",
+        "tests/guest",
+    ];
     let mut checked = 0;
     for path in folders.iter().flat_map(|folder| files(folder, "")) {
         let Ok(text) = fs::read_to_string(&path) else {
