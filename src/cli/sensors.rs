@@ -1,7 +1,7 @@
 //! `encke sensors`: every reading as a table, once into a pipe, live on a terminal.
 //!
-//! Follows ECMA-48 for the three sequences that it draws with. It publishes nothing, and what
-//! only one program can have at a time (stdin, sockets, programs that run for ever) it leaves to the
+//! Follows ECMA-48 for the three sequences that it draws with. It publishes nothing, and what only
+//! one program can have at a time (stdin, sockets, programs that run for ever) it leaves to the
 //! server.
 
 use crate::by_name::ByName;
