@@ -22,10 +22,16 @@ pub(super) struct Notify {
     /// The next message; `u64::MAX` when nobody listens.
     due_ms: u64,
     is_ready: bool,
-    was_alive: bool,
+    /// How often in a row the sensors were found without progress.
+    misses: u32,
     status: String,
     send: fn(&[NotifyState<'_>]) -> std::io::Result<()>,
 }
+
+/// How soon a sign of life that was held back is tried again.
+const MISSED_MS: u64 = 1000;
+/// So many in a row are spoken of.
+const MISSES_SAID: u32 = 3;
 
 impl Notify {
     /// As the environment says; the first message is due at once.
@@ -38,7 +44,7 @@ impl Notify {
             feeds: half_ms.is_some(),
             due_ms: if is_wanted { 0 } else { u64::MAX },
             is_ready: false,
-            was_alive: true,
+            misses: 0,
             status: String::new(),
             send: sd_notify::notify,
         }
@@ -55,15 +61,21 @@ impl Notify {
             return;
         }
         self.due_ms = now_ms + self.period_ms;
-        if self.feeds && is_alive != self.was_alive {
-            match is_alive {
-                true => log::notice(format_args!("the sensors go on")),
-                false => log::error(format_args!(
+        if self.feeds && is_alive {
+            if self.misses >= MISSES_SAID {
+                log::notice(format_args!("the sensors go on"));
+            }
+            self.misses = 0;
+        } else if self.feeds {
+            // They may only be late, as after a sleep of the whole board: soon again.
+            self.due_ms = now_ms + self.period_ms.min(MISSED_MS);
+            self.misses = self.misses.saturating_add(1);
+            if self.misses == MISSES_SAID {
+                log::error(format_args!(
                     "the sensors made no progress; the service manager will start Encke again"
-                )),
+                ));
             }
         }
-        self.was_alive = is_alive;
         let mut states = Vec::with_capacity(3);
         if !self.is_ready {
             states.push(NotifyState::Ready);
@@ -114,7 +126,7 @@ mod tests {
             feeds,
             due_ms: 0,
             is_ready: false,
-            was_alive: true,
+            misses: 0,
             status: String::new(),
             send,
         }
@@ -142,6 +154,17 @@ mod tests {
         assert_eq!(told(&mut notify, 2600, true, "c"), ["WATCHDOG=1"]);
         notify.stopping();
         assert_eq!(SENT.take(), ["STOPPING=1"]);
+    }
+
+    #[test]
+    fn who_was_only_late_is_alive_again_a_second_later() {
+        let mut notify = notify(true);
+        notify.period_ms = 15_000;
+        told(&mut notify, 0, true, "");
+        assert_eq!(told(&mut notify, 15_000, false, ""), [""; 0]);
+        assert_eq!(notify.due_ms(), 16_000);
+        assert_eq!(told(&mut notify, 16_000, true, ""), ["WATCHDOG=1"]);
+        assert_eq!(notify.due_ms(), 31_000);
     }
 
     #[test]

@@ -206,6 +206,9 @@ fn not_started(program: &str, error: &io::Error) -> String {
     let fix = match error.kind() {
         io::ErrorKind::NotFound if program.contains('/') => "; there is no such file",
         io::ErrorKind::NotFound => "; write its full path",
+        io::ErrorKind::PermissionDenied if program.starts_with("/home") => {
+            "; the service does not see /home: put it into /usr/local/bin"
+        }
         io::ErrorKind::PermissionDenied => "; it must be executable for the user encke runs as",
         _ => "",
     };

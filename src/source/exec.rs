@@ -22,6 +22,7 @@ use smol::future;
 use std::io;
 use std::os::fd::AsFd;
 use std::process::{ChildStderr, ChildStdout};
+use std::time::Duration;
 
 /// Bytes that a run at an interval may print.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -296,7 +297,7 @@ async fn run_once(words: &[String], feed: &mut Feed) -> String {
     let program = &words[0];
     let mut last_words = LastWords::default();
     let heard = match running.pipes() {
-        Ok(pipes) => hear_all(pipes, feed, &mut last_words).await,
+        Ok(pipes) => hear_all(pipes, &running, feed, &mut last_words).await,
         Err(error) => Err(error),
     };
     feed.forget();
@@ -321,14 +322,20 @@ async fn run_once(words: &[String], feed: &mut Feed) -> String {
     }
 }
 
+/// After so long without a word it is asked whether the program still runs.
+const QUIET: Duration = Duration::from_secs(2);
+
 enum Heard {
     Out(usize),
     Err(usize),
+    Nothing,
 }
 
-/// Hears the program until it closes its standard output.
+/// Hears the program until its standard output is closed, or it has ended and only others hold that
+/// open.
 async fn hear_all(
     (out, err): (ChildStdout, ChildStderr),
+    running: &Running,
     feed: &mut Feed,
     last_words: &mut LastWords,
 ) -> io::Result<()> {
@@ -344,7 +351,17 @@ async fn hear_all(
                 None => future::pending().await,
             }
         };
-        match future::or(from_out, from_err).await? {
+        let from_nobody = async {
+            Timer::after(QUIET).await;
+            Ok(Heard::Nothing)
+        };
+        let heard = future::or(future::or(from_out, from_err), from_nobody).await?;
+        match heard {
+            Heard::Nothing if !running.has_ended() => {}
+            Heard::Nothing => match read_now(&out, &mut out_room)? {
+                None | Some(0) => return Ok(()),
+                Some(count) => feed.hear(&out_room[..count]).await,
+            },
             Heard::Out(0) => {
                 // What it said before it ended is in the pipe, and no more than a pipe holds.
                 err_room.resize(PIPE_BYTES, 0);
@@ -560,6 +577,14 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_ends_with_its_output_held_open_is_started_again() {
+        let (feed, bench) = bench::feed(Some("t"), Format::Text);
+        let published = bench.published(stream(words("sleep 60 & echo 1; exit 3"), feed), 3);
+        assert_eq!(published, ["t 1 Ok", "t 1 Stale", "t 1 Ok"]);
+        assert!(bench.complaints()[0].contains("ended with exit status: 3"));
+    }
+
+    #[test]
     fn a_program_that_is_not_there_is_looked_for_again() {
         let (feed, bench) = bench::feed(Some("t"), Format::Text);
         let link = std::env::temp_dir().join(format!("encke-exec-{}", std::process::id()));
@@ -567,7 +592,7 @@ mod tests {
         let words = vec![program, "-c".to_owned(), "echo 1; sleep 60".to_owned()];
         let task = async {
             let install = async {
-                Timer::after(std::time::Duration::from_millis(200)).await;
+                Timer::after(Duration::from_millis(200)).await;
                 std::os::unix::fs::symlink("/bin/sh", &link).unwrap();
                 future::pending().await
             };

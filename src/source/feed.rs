@@ -199,7 +199,8 @@ impl Feed {
             let outcome =
                 piece.and_then(|piece| decode(self.format, piece, &self.heading, &mut self.batch));
             let count = self.write(outcome);
-            self.take_turns(count).await;
+            // What is refused takes its time too.
+            self.take_turns(count.max(1)).await;
         }
     }
 

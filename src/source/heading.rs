@@ -105,7 +105,7 @@ pub(super) enum Unfit {
 }
 
 /// The begin of a sender's text, as it may stand in a complaint.
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     let mut excerpt = String::new();
     for (at, c) in text.chars().enumerate() {
         match c {

@@ -11,6 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const PERIOD_MS: u64 = 2000;
+/// The BeagleBone's converter tells its scale only since Linux 5.16: 12 bits of 1.8 V.
+const AM335X: &str = "iio/ti-am335x-adc";
+const AM335X_V: f64 = 1.8 / 4096.0;
 
 /// What becomes of each type of the kernel: its word in a topic, the factor from the kernel's unit
 /// to ours, the most decimals worth showing, and the unit. Gases come in percent and are told in
@@ -150,7 +153,8 @@ impl Source for Device {
                 Err(_) => batch.fault(channel),
             }
         }
-        if is_there {
+        // Some buses say ENXIO of a chip that does not answer; it is still there.
+        if is_there || self.folder.join("name").exists() {
             Ok(())
         } else {
             Err(Fault::Vanished)
@@ -219,7 +223,12 @@ fn inputs(folder: &Path, stem: &str, device: &str) -> Vec<(Channel, Input)> {
         let (word, mut factor, decimals, mut unit) = measure(kernel);
         // Without a scale it is a number of the chip's own, but for a current by that document.
         if *is_raw && scale.is_none() && *kernel != "current" {
-            (factor, unit) = (1.0, "");
+            let is_am335x = *kernel == "voltage" && stem.starts_with(AM335X);
+            (factor, unit) = if is_am335x {
+                (AM335X_V, unit)
+            } else {
+                (1.0, "")
+            };
         }
         let topic = |slug: &str| format!("{stem}/{slug}");
         let is_taken = |slug: &str| inputs.iter().any(|(other, _)| other.topic == topic(slug));

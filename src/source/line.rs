@@ -16,7 +16,7 @@
 //! `room/kitchen`. It never guesses: what fits no rule is an error that says what would be right.
 
 use super::batch::{Batch, Channel, READINGS_MAX};
-use super::heading::{Heading, Unfit, VALUE_BYTES_MAX};
+use super::heading::{Heading, Unfit, VALUE_BYTES_MAX, excerpt};
 use crate::buffer::Writer;
 use crate::limits::{LABEL_BYTES_MAX, TOPIC_BYTES_MAX};
 use crate::name;
@@ -115,7 +115,7 @@ impl<'a> Element<'a> {
     }
 
     fn put(&self, heading: &Heading, batch: &mut Batch) -> Result<(), Unfit> {
-        let raw = || Unfit::Name(String::from_utf8_lossy(self.topic).into_owned());
+        let raw = || Unfit::Name(excerpt(&String::from_utf8_lossy(self.topic)));
         let mut room = [0; TOPIC_BYTES_MAX + 1];
         let name = json::unescape(self.topic, &mut room).ok_or_else(raw)?;
         let mut channel = heading.named(name)?;

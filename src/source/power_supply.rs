@@ -119,7 +119,7 @@ pub(super) fn discover(sys_root: &Path, known: &Known<'_>) -> Found {
             properties: Vec::new(),
             channels: Vec::new(),
             has_cells: kind == "Battery" || kind == "UPS",
-            was_slow: kind == "Battery" || kind == "UPS",
+            was_slow: false,
             folder,
         };
         for row in &ROWS {
@@ -165,7 +165,8 @@ impl Source for Supply {
     }
 
     fn is_slow(&self) -> bool {
-        self.was_slow
+        // A battery's gauge hangs at a bus that may fail, however quick it was.
+        self.has_cells || self.was_slow
     }
 
     fn channels(&self) -> &[Channel] {
