@@ -2,7 +2,7 @@
 //! socket, and both senders of tests/examples. Every wait has a limit.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -49,16 +49,10 @@ impl Fed {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let banner = BufReader::new(child.stdout.take().unwrap());
-        let line = banner
-            .lines()
-            .map(Result::unwrap)
-            .find_map(|line| Some(line.split_once("http://127.0.0.1:")?.1.to_owned()))
-            .expect("the banner names the address");
-        let port = line.split('/').next().unwrap().parse().unwrap();
+        let address = crate::live::announced(&mut child);
         Fed {
             child,
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            address,
             folder,
         }
     }

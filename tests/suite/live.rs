@@ -25,23 +25,8 @@ impl Live {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let banner = BufReader::new(child.stdout.take().unwrap());
-        let line = banner
-            .lines()
-            .map(Result::unwrap)
-            .find(|line| line.contains("http://127.0.0.1:"));
-        let line = line.expect("the banner names the address");
-        let address = line
-            .split("http://")
-            .nth(1)
-            .unwrap()
-            .split('/')
-            .next()
-            .unwrap();
-        Live {
-            child,
-            address: address.parse().unwrap(),
-        }
+        let address = announced(&mut child);
+        Live { child, address }
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
@@ -62,6 +47,17 @@ impl Drop for Live {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The loopback address that a server's banner names.
+pub(crate) fn announced(server: &mut Child) -> SocketAddr {
+    let banner = BufReader::new(server.stdout.take().unwrap());
+    let mut lines = banner.lines().map(Result::unwrap);
+    let line = lines
+        .find(|line| line.contains("http://127.0.0.1:"))
+        .expect("the banner names the address");
+    let (_, address) = line.split_once("http://").unwrap();
+    address.split('/').next().unwrap().parse().unwrap()
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
