@@ -143,7 +143,7 @@ fn serve(args: &Args) -> io::Result<u8> {
             "started at http://{at}/ with {count} readings; {board}"
         ));
     }
-    server.run(&config, args.sys_root.clone())?;
+    server.run(&smol::LocalExecutor::new(), &config, args.sys_root.clone())?;
     log::info(format_args!("stopped"));
     Ok(0)
 }

@@ -233,12 +233,17 @@ impl Server {
         self.listeners.iter().filter_map(address).collect()
     }
 
-    /// Runs until a signal asks for the end and everybody was told.
+    /// Runs until a signal asks for the end and everybody was told, and the tasks of `executor`
+    /// between turns: those of the sources, and whatever else was spawned there.
     ///
     /// # Errors
     /// Only of epoll itself, and of the signals' registration.
-    pub fn run(mut self, config: &Config, sys_root: PathBuf) -> io::Result<()> {
-        let executor = LocalExecutor::new();
+    pub fn run(
+        mut self,
+        executor: &LocalExecutor<'static>,
+        config: &Config,
+        sys_root: PathBuf,
+    ) -> io::Result<()> {
         let inbox = Rc::new(Inbox::default());
         let mut signals = Signals::new([Signal::Term, Signal::Int])?;
         let told = inbox.clone();
@@ -249,10 +254,10 @@ impl Server {
         };
         executor.spawn(watch_signals).detach();
         self.peers.hub.topics.namings = namings(config);
-        let pulse = source::start(&executor, config, &sys_root, inbox.clone());
+        let pulse = source::start(executor, config, &sys_root, inbox.clone());
         let bell = Bell::new()?;
         self.peers.outlet.watch(bell.fd(), BELL, EventFlags::IN)?;
-        let mut tasks = Tasks::new(&executor, bell);
+        let mut tasks = Tasks::new(executor, bell);
         tasks.poll();
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
         loop {
