@@ -6,7 +6,7 @@
 use core::net::IpAddr;
 
 use crate::wire::Refusal;
-use crate::wire::request::{Head, Method, Version, host_and_port};
+use crate::wire::request::{Head, Version, host_and_port};
 
 /// The other end of a connection, as far as rights go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn is_loopback(&self) -> bool {
+    /// Whether it is this machine.
+    pub fn is_loopback(&self) -> bool {
         self.address.to_canonical().is_loopback()
     }
 }
@@ -39,14 +40,6 @@ pub struct Policy {
 const FORWARDING: &[&str] = &["forwarded", "via", "x-real-ip"];
 const FORWARDING_PREFIXES: &[&str] = &["x-forwarded-", "cf-"];
 
-/// Whether the request changes something.
-fn is_write(method: Method) -> bool {
-    matches!(
-        method,
-        Method::Post | Method::Put | Method::Delete | Method::Other
-    )
-}
-
 fn ip(host: &[u8]) -> Option<IpAddr> {
     core::str::from_utf8(host).ok()?.parse().ok()
 }
@@ -62,14 +55,18 @@ impl Policy {
     ///
     /// # Errors
     /// 421 for a Host that is not ours, 403 for a cross-site write or one that is not local.
-    pub fn check(&self, head: &Head<'_>, peer: impl FnOnce() -> Peer) -> Result<(), Refusal> {
+    pub fn check(
+        &self,
+        head: &Head<'_>,
+        is_loopback: impl FnOnce() -> bool,
+    ) -> Result<(), Refusal> {
         let host = host_and_port(head.host).map(|(host, _)| host);
         self.check_host(head, host)?;
-        if !is_write(head.method) {
+        if !head.method.is_write() {
             return Ok(());
         }
         self.check_origin(head)?;
-        self.check_local(head, host.unwrap_or_default(), peer())
+        self.check_local(head, host.unwrap_or_default(), is_loopback())
     }
 
     fn check_host(&self, head: &Head<'_>, host: Option<&[u8]>) -> Result<(), Refusal> {
@@ -121,12 +118,12 @@ impl Policy {
         }
     }
 
-    fn check_local(&self, head: &Head<'_>, host: &[u8], peer: Peer) -> Result<(), Refusal> {
+    fn check_local(&self, head: &Head<'_>, host: &[u8], is_loopback: bool) -> Result<(), Refusal> {
         let refuse = |reason| Err(Refusal::new(403, reason));
         if self.behind_proxy {
             return refuse("writing needs a token where trusted_proxies is set in [server]");
         }
-        if !peer.is_loopback() {
+        if !is_loopback {
             return refuse(
                 "only this board itself may write: send the request from the board, to 127.0.0.1",
             );
@@ -170,12 +167,12 @@ mod tests {
         };
         let text = format!("{method} /topics/a HTTP/{version}\r\n{fields}\r\n");
         let head = Head::parse(text.as_bytes()).unwrap();
-        let peer = || Peer {
+        let peer = Peer {
             address: address.parse().unwrap(),
             secure: false,
         };
         policy
-            .check(&head, peer)
+            .check(&head, || peer.is_loopback())
             .err()
             .map_or(200, |refusal| refusal.status)
     }

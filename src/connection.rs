@@ -3,9 +3,13 @@
 //! Bytes in, one `Turn` out; `advance` is called until it says `More`. Framing follows RFC 9112
 //! section 6, expectations RFC 9110 section 10.1.1. It owns no buffer, socket or clock, never reads
 //! past the request in hand, and never goes on after bytes it could not frame.
+//!
+//! Clients ask the same again and again: a poll differs from its neighbour's in nothing, a program
+//! posts with one head all day. So the last head understood is kept, byte for byte, with what it
+//! came to; one that is equal is not read again.
 
-use crate::access::{Peer, Policy};
-use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
+use crate::access::Policy;
+use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, MEMO_BYTES_MAX};
 use crate::resource::{self, Plan};
 use crate::wire::Refusal;
 use crate::wire::chunked::Decoder;
@@ -31,20 +35,90 @@ impl Asked {
     };
 }
 
+/// What a head came to, but for what is to be done.
+#[derive(Clone, Copy, Debug)]
+struct Understood {
+    asked: Asked,
+    framing: Framing,
+    waits: bool,
+    is_write: bool,
+}
+
+/// The request in hand, and the head it was read from.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxing a plan would allocate for each request"
-)]
+pub struct Memo {
+    /// What the request in hand is to do.
+    pub plan: Plan,
+    /// The head's bytes; without `understood` they are not worth anything.
+    head: heapless::Vec<u8, MEMO_BYTES_MAX>,
+    understood: Option<Understood>,
+}
+
+impl Default for Memo {
+    fn default() -> Memo {
+        Memo {
+            plan: Plan::Health,
+            head: heapless::Vec::new(),
+            understood: None,
+        }
+    }
+}
+
+impl Memo {
+    /// What the head at the start of `input` came to, and its length, if it is the one kept. One
+    /// that writes was local, and must be again.
+    fn recall(
+        &self,
+        input: &[u8],
+        is_loopback: impl FnOnce() -> bool,
+    ) -> Option<(Understood, usize)> {
+        let understood = self.understood?;
+        let is_kept = input.starts_with(&self.head) && (!understood.is_write || is_loopback());
+        is_kept.then_some((understood, self.head.len()))
+    }
+
+    /// Reads a head, and keeps what it came to; what else it may be refused for besides what it is.
+    fn learn(
+        &mut self,
+        bytes: &[u8],
+        asked: &mut Asked,
+        policy: &Policy,
+        is_loopback: impl FnOnce() -> bool,
+    ) -> Result<(Understood, Option<Refusal>), Refusal> {
+        self.understood = None;
+        let head = Head::parse(bytes)?;
+        *asked = Asked {
+            version: head.version,
+            is_head: head.method == Method::Head,
+            keep_alive: head.wants_keep_alive(),
+        };
+        let understood = Understood {
+            asked: *asked,
+            framing: head.framing()?,
+            waits: head.expects_continue()?,
+            is_write: head.method.is_write(),
+        };
+        let plan = policy
+            .check(&head, is_loopback)
+            .and_then(|()| resource::plan(&head));
+        match plan {
+            Ok(plan) => self.plan = plan,
+            Err(refusal) => return Ok((understood, Some(refusal))),
+        }
+        self.head.clear();
+        if self.head.extend_from_slice(bytes).is_ok() {
+            self.understood = Some(understood);
+        }
+        Ok((understood, None))
+    }
+}
+
+#[derive(Debug)]
 enum State {
     /// Reading a head.
     Head,
     /// Reading a body: decoded bytes behind the head, raw ones behind those.
-    Body {
-        plan: Plan,
-        framing: Framing,
-        decoder: Decoder,
-    },
+    Body { framing: Framing, decoder: Decoder },
     /// A request is with whoever answers it.
     Asked,
 }
@@ -64,17 +138,14 @@ pub struct Connection {
 
 /// What the input amounts to.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxing a plan would allocate for each request"
-)]
 pub enum Turn {
     /// More input is wanted.
     More,
     /// The client waits for 100 before it sends the body; then call again.
     Continue,
-    /// A request, whole; `body` says where its body is. Call `done` when it is answered.
-    Request(Plan),
+    /// A request, whole: the memo has its plan, `body` says where its body is. Call `done` when it
+    /// is answered.
+    Request,
     /// A refusal to be answered. Unless `asked.keep_alive`, nothing after it is to be read.
     Refused(Refusal),
 }
@@ -138,11 +209,12 @@ impl Connection {
         &mut self,
         input: &mut [u8],
         policy: &Policy,
-        peer: impl FnOnce() -> Peer,
+        memo: &mut Memo,
+        is_loopback: impl FnMut() -> bool,
     ) -> Turn {
         let turn = match self.state {
-            State::Head => self.head(input, policy, peer),
-            State::Body { .. } => self.collect(input),
+            State::Head => self.head(input, policy, memo, is_loopback),
+            State::Body { .. } => self.late_body(input, policy, memo, is_loopback),
             State::Asked => Ok(Turn::More),
         };
         turn.unwrap_or_else(|refusal| {
@@ -155,30 +227,40 @@ impl Connection {
         &mut self,
         input: &mut [u8],
         policy: &Policy,
-        peer: impl FnOnce() -> Peer,
+        memo: &mut Memo,
+        mut is_loopback: impl FnMut() -> bool,
     ) -> Result<Turn, Refusal> {
+        if let Some((understood, head_bytes)) = memo.recall(&input[..self.filled], &mut is_loopback)
+        {
+            (self.head_bytes, self.asked) = (head_bytes, understood.asked);
+            return self.frame(input, &understood, None);
+        }
         let visible = self.filled.min(HEAD_BYTES_MAX + 1);
         let Some(head_bytes) = self.scan.find(&input[..visible])? else {
             return Ok(Turn::More);
         };
         self.head_bytes = head_bytes;
-        let head = Head::parse(&input[..head_bytes])?;
-        self.asked = Asked {
-            version: head.version,
-            is_head: head.method == Method::Head,
-            keep_alive: head.wants_keep_alive(),
-        };
-        let framing = head.framing()?;
-        let waits = head.expects_continue()?;
-        let plan = policy
-            .check(&head, peer)
-            .and_then(|()| resource::plan(&head));
+        let bytes = &input[..head_bytes];
+        let (understood, refusal) = memo.learn(bytes, &mut self.asked, policy, is_loopback)?;
+        self.frame(input, &understood, refusal)
+    }
+
+    /// A head was understood: its body comes next.
+    fn frame(
+        &mut self,
+        input: &mut [u8],
+        understood: &Understood,
+        refusal: Option<Refusal>,
+    ) -> Result<Turn, Refusal> {
+        let framing = understood.framing;
         if framing == Framing::None || framing == Framing::Length(0) {
             self.state = State::Asked;
-            return Ok(plan.map_or_else(Turn::Refused, Turn::Request));
+            return Ok(refusal.map_or(Turn::Request, Turn::Refused));
         }
         // A refused request's body is not waited for: the connection closes behind the answer.
-        let plan = plan?;
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
         if let Framing::Length(bytes) = framing
             && bytes > BODY_BYTES_MAX as u64
         {
@@ -188,21 +270,34 @@ impl Connection {
             );
         }
         self.state = State::Body {
-            plan,
             framing,
             decoder: Decoder::new(),
         };
-        if waits && self.filled == head_bytes {
+        if understood.waits && self.filled == self.head_bytes {
             return Ok(Turn::Continue);
         }
         self.collect(input)
     }
 
+    /// A body that came behind its head: others have asked meanwhile, so the head is read again.
+    fn late_body(
+        &mut self,
+        input: &mut [u8],
+        policy: &Policy,
+        memo: &mut Memo,
+        mut is_loopback: impl FnMut() -> bool,
+    ) -> Result<Turn, Refusal> {
+        let turn = self.collect(input)?;
+        let head = &input[..self.head_bytes];
+        if matches!(turn, Turn::Request) && memo.recall(head, &mut is_loopback).is_none() {
+            let (_, refusal) = memo.learn(head, &mut { self.asked }, policy, is_loopback)?;
+            return Ok(refusal.map_or(Turn::Request, Turn::Refused));
+        }
+        Ok(turn)
+    }
+
     fn collect(&mut self, input: &mut [u8]) -> Result<Turn, Refusal> {
-        let State::Body {
-            framing, decoder, ..
-        } = &mut self.state
-        else {
+        let State::Body { framing, decoder } = &mut self.state else {
             return Ok(Turn::More);
         };
         let done = match framing {
@@ -225,9 +320,7 @@ impl Connection {
         if !done {
             return Ok(Turn::More);
         }
-        match core::mem::replace(&mut self.state, State::Asked) {
-            State::Body { plan, .. } => Ok(Turn::Request(plan)),
-            State::Head | State::Asked => Ok(Turn::More),
-        }
+        self.state = State::Asked;
+        Ok(Turn::Request)
     }
 }

@@ -27,6 +27,8 @@ pub const RUN_EVENTS_MAX: usize = 64;
 pub const REQUEST_LINE_BYTES_MAX: usize = 8192 + 64;
 /// Bytes of a request head, from the method to the empty line. Above: 431.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a request head that is kept, to be known again when it comes again.
+pub const MEMO_BYTES_MAX: usize = 1024;
 /// Fields in a request head. Above: 431.
 pub const FIELDS_MAX: usize = 64;
 /// Bytes of a decoded request body. Above: 413.

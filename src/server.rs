@@ -51,6 +51,8 @@ const BELL: u64 = 2 << 32;
 const EVENTS: usize = 512;
 /// Peers accepted in one turn: sending comes between.
 const ACCEPTS_PER_TURN: usize = 64;
+/// Viewers sent to in one turn: about 4 ms of them, so that no timer of a source is late by more.
+const SENDS_PER_TURN: u32 = 512;
 /// Descriptors that are not peers: listeners, epoll, timer, files of sources.
 const DESCRIPTORS_SPARE: u64 = 64;
 /// Draining ends by then, whoever is still there.
@@ -168,6 +170,7 @@ pub fn settings(config: &Config) -> Settings {
             behind_proxy: !config.server.trusted_proxies.is_empty(),
         },
         seed: random(),
+        sends_per_turn: SENDS_PER_TURN,
     }
 }
 

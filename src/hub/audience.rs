@@ -102,8 +102,13 @@ pub struct Wish {
     pub patterns: Patterns,
 }
 
+/// The framings that are told apart without a look at the wish.
+const FRAMING_BITS: u32 = 7;
+const FRAMING: u64 = (1 << FRAMING_BITS) - 1;
+
 impl Wish {
-    /// FNV-1a, never 0: a dense table of these is searched before the wishes themselves.
+    /// FNV-1a with the framing in its low bits, never 0: a dense table of these is searched before
+    /// the wishes themselves.
     fn key(&self) -> u64 {
         let interval = self.interval_ms.to_le_bytes();
         let bytes = self.framing.to_le_bytes().into_iter().chain(interval);
@@ -112,7 +117,7 @@ impl Wish {
             .fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
                 (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
             });
-        hash | 1
+        1 << 63 | hash & !FRAMING | u64::from(self.framing) & FRAMING
     }
 }
 
@@ -125,8 +130,13 @@ pub struct Audience {
     pub set: TopicSet,
     /// Members at the front have everything of their topics up to here.
     pub position: Seq,
-    /// The members that have.
+    /// The members that have, or are just being given it.
     pub front: List,
+    /// From this member on those at the front are still to be given what stands between
+    /// `served_from` and `position`; `NOBODY` when all have it.
+    pub serving: u32,
+    /// Where those still to be served stand.
+    pub served_from: Seq,
     /// The members that are still behind, each at its own cursor.
     pub behind: List,
     /// All members.
@@ -146,6 +156,8 @@ pub struct Audiences {
     table: Vec<Audience>,
     count_max: usize,
     free: Vec<u32>,
+    /// The one joined last.
+    last: u32,
 }
 
 impl Audiences {
@@ -156,12 +168,25 @@ impl Audiences {
             table: Vec::with_capacity(count),
             count_max: count,
             free: Vec::with_capacity(count),
+            last: 0,
         }
     }
 
     /// Bytes of one audience.
     pub fn memory_bytes(count: usize) -> usize {
         count * (size_of::<Audience>() + size_of::<u64>() + size_of::<u32>())
+    }
+
+    /// The audience with this wish. Most often it is the one that was joined last.
+    pub fn find(&self, wish: &Wish) -> Option<u32> {
+        let is_it = |index: u32| self.table[index as usize].wish == *wish;
+        if (self.last as usize) < self.table.len() && self.is_used(self.last) && is_it(self.last) {
+            return Some(self.last);
+        }
+        let key = wish.key();
+        let same =
+            |(index, &k): (usize, &u64)| (k == key && is_it(index as u32)).then_some(index as u32);
+        self.keys.iter().enumerate().find_map(same)
     }
 
     /// The audience with this wish, or a new one that stands at `position`; `None` when full.
@@ -171,18 +196,18 @@ impl Audiences {
         position: Seq,
         matching: impl Fn(&Patterns) -> TopicSet,
     ) -> Option<u32> {
-        let key = wish.key();
-        let same = |(index, &k): (usize, &u64)| {
-            (k == key && self.table[index].wish == *wish).then_some(index as u32)
-        };
-        if let Some(index) = self.keys.iter().enumerate().find_map(same) {
+        if let Some(index) = self.find(wish) {
+            self.last = index;
             return Some(index);
         }
+        let key = wish.key();
         let audience = Audience {
             wish: wish.clone(),
             set: matching(&wish.patterns),
             position,
             front: List::EMPTY,
+            serving: NOBODY,
+            served_from: 0,
             behind: List::EMPTY,
             members: 0,
             heartbeat_ms: u64::MAX,
@@ -216,6 +241,12 @@ impl Audiences {
     /// Whether this number is in use.
     pub fn is_used(&self, index: u32) -> bool {
         self.keys[index as usize] != 0
+    }
+
+    /// The low 7 bits of the framing of an audience in use.
+    pub fn framing(&self, index: u32) -> Option<u16> {
+        let key = self.keys[index as usize];
+        (key != 0).then_some((key & FRAMING) as u16)
     }
 
     /// The audience with this number.

@@ -117,12 +117,14 @@ impl Hub {
         self.log.first()
     }
 
-    /// Which of the 64 events after `from`, up to the head, are of `set`: one bit each.
-    pub fn select(&self, set: &TopicSet, from: Seq) -> u64 {
-        let to = self.head().min(from + 64);
-        (from + 1..=to).fold(0, |mask, seq| {
-            mask | u64::from(set.contains(self.log.topic(seq))) << (seq - from - 1)
-        })
+    /// Which of the events after `from` up to `to`, at most 64, are of `set`: one bit each.
+    pub fn select(&self, set: &TopicSet, from: Seq, to: Seq) -> u64 {
+        debug_assert!(to <= self.head() && to - from <= 64);
+        let mut mask = 0;
+        for seq in from + 1..=to {
+            mask |= u64::from(set.contains(self.log.topic(seq))) << (seq - from - 1);
+        }
+        mask
     }
 
     /// The event with this sequence, if it is still in the ring.
@@ -280,6 +282,14 @@ impl Hub {
         matching(&self.topics, patterns)
     }
 
+    /// As `matching`, from the audience with this wish if there is one.
+    pub fn wanted(&self, wish: &Wish) -> TopicSet {
+        match self.audiences.find(wish) {
+            Some(index) => self.audiences.audience(index).set,
+            None => self.matching(&wish.patterns),
+        }
+    }
+
     /// What a subscriber of `set` at `cursor` can no longer see, when its cursor is lapped.
     pub fn lost(&self, cursor: Seq, set: &TopicSet, everything: bool) -> Lost {
         let slots = self.topics.by_name().iter();
@@ -303,6 +313,21 @@ impl Hub {
     /// Whether events after `cursor` have left the ring.
     pub fn is_lapped(&self, cursor: Seq) -> bool {
         cursor + 1 < self.first()
+    }
+
+    /// How a subscriber at `cursor` is brought up to the head: all of it conflated, or only what
+    /// has left the ring.
+    pub fn plan(&self, cursor: Seq, catch_up: bool, fresh: bool) -> Plan {
+        let catch_up_to = match (catch_up, self.is_lapped(cursor)) {
+            (true, _) => Some(self.head()),
+            (false, true) => Some(self.first() - 1),
+            (false, false) => None,
+        };
+        Plan {
+            catch_up_to,
+            fresh,
+            end: self.head(),
+        }
     }
 
     /// What a subscriber of `set` at `cursor` has not seen.

@@ -87,7 +87,7 @@ impl<O: Outlet> Peers<O> {
 
     /// An idle peer has input: it gets a buffer, or waits for one unread, behind those who wait.
     pub(super) fn begin(&mut self, slot: u32) {
-        if self.starved == List::EMPTY
+        if self.lists.starved == List::EMPTY
             && let Some(exchange) = self.lend_or_take()
         {
             self.set_phase(slot, Phase::Busy { exchange });
@@ -104,10 +104,10 @@ impl<O: Outlet> Peers<O> {
 
     /// Lends buffers to those who wait, longest first.
     pub(super) fn feed_starved(&mut self) {
-        while self.starved != List::EMPTY
+        while self.lists.starved != List::EMPTY
             && let Some(exchange) = self.lend_or_take()
         {
-            let slot = self.starved.head;
+            let slot = self.lists.starved.head;
             self.set_phase(slot, Phase::Busy { exchange });
             self.read(slot);
         }
@@ -116,7 +116,7 @@ impl<O: Outlet> Peers<O> {
     /// A free buffer, or that of a peer whose half head is slow to become a whole one.
     fn lend_or_take(&mut self) -> Option<u16> {
         self.lend().or_else(|| {
-            let slow = self.first(self.busy, Peers::is_slow_head)?;
+            let slow = self.first(self.lists.busy, Peers::is_slow_head)?;
             self.counters.evicted += 1;
             self.close(slow);
             self.lend()
@@ -175,13 +175,20 @@ impl<O: Outlet> Peers<O> {
             if entry.answered || self.slots[slot].spill != NO_BUFFER {
                 return;
             }
-            let outlet = &mut self.outlet;
             let input = self.inputs.bytes(exchange);
+            let (outlet, peer) = (&mut self.outlet, &mut self.slots[slot]);
+            let is_loopback = || {
+                if !peer.is(LOOPBACK | REMOTE) {
+                    let is_loopback = outlet.peer(slot).is_loopback();
+                    peer.mark(if is_loopback { LOOPBACK } else { REMOTE }, true);
+                }
+                peer.is(LOOPBACK)
+            };
+            let policy = &self.settings.policy;
             let turn = entry
                 .connection
-                .advance(input, &self.settings.policy, || outlet.peer(slot));
-            self.counters.requests +=
-                u64::from(matches!(turn, Turn::Request(_) | Turn::Refused(_)));
+                .advance(input, policy, &mut self.memo, is_loopback);
+            self.counters.requests += u64::from(matches!(turn, Turn::Request | Turn::Refused(_)));
             match turn {
                 Turn::More => return self.rest(slot, exchange),
                 Turn::Continue => {
@@ -189,7 +196,7 @@ impl<O: Outlet> Peers<O> {
                     self.deliver(slot, 0, CONTINUE.len());
                 }
                 Turn::Refused(refusal) => self.refuse(slot, &refusal),
-                Turn::Request(plan) => self.execute(slot, exchange, plan),
+                Turn::Request => self.execute(slot, exchange),
             }
             self.finish(slot);
         }
@@ -255,9 +262,10 @@ impl<O: Outlet> Peers<O> {
         self.read(slot);
     }
 
-    fn execute(&mut self, slot: u32, exchange: u16, plan: Plan) {
-        if let Plan::Subscribe(subscription) = plan {
-            return self.subscribe(slot, subscription);
+    fn execute(&mut self, slot: u32, exchange: u16) {
+        if let Plan::Subscribe(subscription) = &self.memo.plan {
+            let opening = subscription.opening.clone();
+            return self.subscribe(slot, opening);
         }
         let entry = &mut self.exchanges[usize::from(exchange)];
         let body = entry.connection.body(self.inputs.bytes(exchange));
@@ -269,7 +277,13 @@ impl<O: Outlet> Peers<O> {
         };
         let room = &mut self.scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX];
         let mut out = Writer::new(room);
-        match resource::answer(&plan, body, &mut context, &mut self.value, &mut out) {
+        match resource::answer(
+            &self.memo.plan,
+            body,
+            &mut context,
+            &mut self.value,
+            &mut out,
+        ) {
             Ok(reply) => {
                 let body_bytes = out.len();
                 self.reply(slot, reply, body_bytes);
@@ -277,9 +291,9 @@ impl<O: Outlet> Peers<O> {
             Err(refusal) => self.refuse(slot, &refusal),
         }
         // A burst is handed on before it laps those who are reading as fast as they can.
-        let unflushed = self.hub.published_bytes - self.flushed_bytes;
+        let unflushed = self.hub.published_bytes - self.flushing.bytes;
         if unflushed > self.settings.ring_bytes as u64 / 4 {
-            self.flush();
+            self.flush_all();
         }
     }
 

@@ -4,6 +4,9 @@
 //! writes nothing but the socket. A member whose socket fills falls behind: it has a cursor of its
 //! own, is served by `pump` when its socket takes bytes again, and joins the front when it has
 //! caught up. There is no queue: the log is the queue.
+//!
+//! A turn sends to so many members at most; the others at the front are served in the next ones,
+//! before anything newer. Those who join meanwhile stand in front of them in the list.
 
 use super::*;
 use crate::buffer::Writer;
@@ -38,89 +41,160 @@ struct Frame {
     end: u32,
 }
 
+/// How far what was published has been handed on.
+#[derive(Debug, Default)]
+pub(super) struct Flushing {
+    /// Every audience has been handed everything up to here.
+    pub(super) to: Seq,
+    /// Bytes of events ever published when the pass began.
+    pub(super) bytes: u64,
+    /// What the pass underway brings every audience up to; `to` between two passes.
+    target: Seq,
+    /// The framings still to come, as bits.
+    framings: u128,
+    /// The next audience to look at.
+    index: u32,
+}
+
 impl<O: Outlet> Peers<O> {
-    /// Hands everything published since the last flush to the audiences.
+    /// Hands what was published to the audiences, as much as a turn may.
     pub fn flush(&mut self) {
-        let head = self.hub.head();
-        if self.flushed == head {
+        self.run.forget();
+        if self.flushing.target == self.flushing.to && !self.begin_pass() {
             return;
         }
-        self.run.forget();
         // Audiences of one framing after another, so that those who want the same run share it.
-        let mut codes = 0u128;
-        for index in 0..self.hub.audiences.end() {
-            if self.hub.audiences.is_used(index) {
-                codes |= 1 << (self.hub.audiences.audience(index).wish.framing & 127);
-            }
-        }
-        while codes != 0 {
-            let code = codes.trailing_zeros() as u16;
-            codes &= codes - 1;
-            for index in 0..self.hub.audiences.end() {
-                if self.hub.audiences.is_used(index)
-                    && self.hub.audiences.audience(index).wish.framing == code
-                {
-                    self.flush_audience(index);
+        while self.flushing.framings != 0 {
+            let framing = self.flushing.framings.trailing_zeros() as u16;
+            while self.flushing.index < self.hub.audiences.end() {
+                let index = self.flushing.index;
+                let is_next = self.hub.audiences.framing(index) == Some(framing);
+                if is_next && !self.flush_audience(index) {
+                    self.sends_left = self.settings.sends_per_turn;
+                    return;
                 }
+                self.flushing.index += 1;
             }
+            self.flushing.index = 0;
+            self.flushing.framings &= self.flushing.framings - 1;
         }
-        self.flushed = head;
-        self.flushed_bytes = self.hub.published_bytes;
+        self.flushing.to = self.flushing.target;
+        self.sends_left = self.settings.sends_per_turn;
     }
 
-    /// Brings the front of an audience up to the head; an `interval` waits for its tick.
-    pub(super) fn flush_audience(&mut self, index: u32) {
+    /// Whether there is anything to hand on.
+    fn begin_pass(&mut self) -> bool {
+        let mut framings = 0;
+        for index in 0..self.hub.audiences.end() {
+            if let Some(framing) = self.hub.audiences.framing(index) {
+                framings |= 1 << framing;
+            }
+        }
+        let to = self.flushing.to;
+        self.flushing = Flushing {
+            to,
+            bytes: self.hub.published_bytes,
+            target: self.hub.head(),
+            framings,
+            index: 0,
+        };
+        self.flushing.target > to
+    }
+
+    /// Hands everything on, however many turns that would be.
+    pub(super) fn flush_all(&mut self) {
+        while self.flushing.to < self.hub.head() {
+            self.flush();
+        }
+    }
+
+    /// Brings the whole front of one audience up to the head.
+    pub(super) fn settle(&mut self, index: u32) {
+        let left = core::mem::replace(&mut self.sends_left, u32::MAX);
+        self.run.forget();
+        self.flush_audience(index);
+        self.sends_left = left;
+    }
+
+    /// Brings the front of an audience up to the head, whether all of it; an `interval` waits for
+    /// its tick.
+    pub(super) fn flush_audience(&mut self, index: u32) -> bool {
         if self.hub.audiences.audience(index).wish.interval_ms > 0 {
-            return;
+            return true;
         }
         if self.shape(index) == Shape::Answer {
             return self.answer_polls(index);
         }
-        let head = self.hub.head();
         while self.hub.audiences.is_used(index) {
+            if self.hub.audiences.audience(index).serving == NOBODY && !self.serve_next(index) {
+                return true;
+            }
+            let audience = self.hub.audiences.audience(index);
+            let (from, to) = (audience.served_from, audience.position);
+            if self.hub.is_lapped(from) {
+                self.lap(index, from);
+                continue;
+            }
+            let mask = self.hub.select(&audience.set, from, to);
+            self.render_run(audience.wish.framing, from, to, mask);
+            let audience = self.hub.audiences.audience_mut(index);
+            audience.position = self.run.to;
+            audience.heartbeat_ms = self.now.ms + self.settings.heartbeat_ms;
+            if !self.send_run(index) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The next events after an audience's position become those that its front is served; whether
+    /// there are any.
+    fn serve_next(&mut self, index: u32) -> bool {
+        let head = self.hub.head();
+        loop {
             let audience = self.hub.audiences.audience(index);
             let from = audience.position;
             if from >= head {
-                return;
+                return false;
             }
-            if self.hub.is_lapped(from) {
-                return self.lap_front(index, from, head);
+            let is_lapped = self.hub.is_lapped(from);
+            let to = if is_lapped { head } else { head.min(from + 64) };
+            let wanted = is_lapped || self.hub.select(&audience.set, from, to) != 0;
+            let audience = self.hub.audiences.audience_mut(index);
+            audience.position = to;
+            if wanted && audience.front != List::EMPTY {
+                (audience.serving, audience.served_from) = (audience.front.head, from);
+                return true;
             }
-            let mask = self.hub.select(&audience.set, from);
-            if mask == 0 || audience.front == List::EMPTY {
-                let position = &mut self.hub.audiences.audience_mut(index).position;
-                *position = if mask == 0 { head.min(from + 64) } else { head };
-                continue;
-            }
-            self.render_run(audience.wish.framing, from, mask);
-            self.send_run(index);
         }
     }
 
-    /// Renders the selected events after `from`, as many as fit, unless that is what stands there.
-    fn render_run(&mut self, code: u16, from: Seq, mask: u64) {
+    /// Renders the selected events after `from` up to `to`, as many as fit, unless that is what
+    /// stands there.
+    fn render_run(&mut self, code: u16, from: Seq, to: Seq, mask: u64) {
         if (self.run.code, self.run.from, self.run.mask) == (code, from, mask) {
             return;
         }
         let framing = Framing::of(code);
         let run = &mut self.run;
         (run.code, run.from, run.mask) = (code, from, mask);
-        run.to = self.hub.head().min(from + 64);
+        run.to = to;
         run.frames.clear();
         let mut out = Writer::new(&mut self.scratch);
         let mut left = mask;
         while left != 0 {
             let seq = from + 1 + u64::from(left.trailing_zeros());
-            left &= left - 1;
             let event = self.hub.event(seq).expect("a run is in the ring");
             let row = framing.row();
             let frame = framing.chunk(&mut out, |out| {
                 (row.event)(&event, framing.dress, true, out)
             });
             if frame.is_err() {
-                run.to = seq - 1;
+                // Those who are served the rest of it later select only what stands here.
+                (run.to, run.mask) = (seq - 1, mask & !left);
                 break;
             }
+            left &= left - 1;
             let frame = Frame {
                 seq,
                 end: out.len() as u32,
@@ -130,24 +204,25 @@ impl<O: Outlet> Peers<O> {
         run.bytes = out.len();
     }
 
-    /// One send for each member at the front.
-    fn send_run(&mut self, index: u32) {
-        let audience = self.hub.audiences.audience_mut(index);
-        audience.position = self.run.to;
-        audience.heartbeat_ms = self.now.ms + self.settings.heartbeat_ms;
-        let mut slot = audience.front.head;
-        let mut served = 0;
-        while slot != NOBODY {
-            // A member that falls behind or is gone leaves the list: never follow its link after.
-            let next = self.slots[slot].next;
-            match self.outlet.send(slot, &self.scratch[..self.run.bytes]) {
-                Sent::Bytes(sent) if sent == self.run.bytes => served += 1,
-                Sent::Bytes(sent) => self.fall_behind(slot, index, sent, 0),
-                Sent::Gone => self.close(slot),
+    /// One send for each member at the front that is still to be served; whether that was all.
+    fn send_run(&mut self, index: u32) -> bool {
+        let mut slot = self.hub.audiences.audience(index).serving;
+        let budget = self.sends_left;
+        while slot != NOBODY && self.sends_left > 0 {
+            let bytes = &self.scratch[..self.run.bytes];
+            let left = &mut self.sends_left;
+            let stopped = send_along(&mut self.outlet, &self.slots, bytes, &mut slot, left);
+            // Whoever stopped it leaves the front.
+            self.hub.audiences.audience_mut(index).serving = slot;
+            match stopped {
+                Some((slow, Sent::Bytes(sent))) => self.fall_behind(slow, index, sent, 0),
+                Some((gone, Sent::Gone)) => self.close(gone),
+                None => {}
             }
-            slot = next;
         }
+        let served = u64::from(budget - self.sends_left);
         self.counters.deliveries += served * self.run.frames.len() as u64;
+        slot == NOBODY
     }
 
     /// A viewer's socket took only `sent` bytes of the run, which begins at `run_from`.
@@ -172,14 +247,7 @@ impl<O: Outlet> Peers<O> {
         }
         self.slots[slot].mark(BLOCKED, true);
         let place = Place::Replay { offset };
-        self.set_phase(
-            slot,
-            Phase::Viewer {
-                audience,
-                cursor,
-                place,
-            },
-        );
+        self.set_phase(slot, Phase::of_viewer(audience, cursor, place));
     }
 
     /// The cursor before the frame that `sent` falls into, and how many bytes of that are sent.
@@ -194,23 +262,16 @@ impl<O: Outlet> Peers<O> {
         (self.run.to, 0)
     }
 
-    /// A burst has lapped everybody at the front: each is told and brought up by itself.
-    fn lap_front(&mut self, index: u32, cursor: Seq, head: Seq) {
-        self.hub.audiences.audience_mut(index).position = head;
+    /// A burst has lapped those at the front who are still to be served: each is told, and brought
+    /// up by itself.
+    fn lap(&mut self, index: u32, cursor: Seq) {
         loop {
-            let slot = self.hub.audiences.audience(index).front.head;
+            let slot = self.hub.audiences.audience(index).serving;
             if slot == NOBODY {
                 return;
             }
             let place = Place::Replay { offset: 0 };
-            self.set_phase(
-                slot,
-                Phase::Viewer {
-                    audience: index,
-                    cursor,
-                    place,
-                },
-            );
+            self.set_phase(slot, Phase::of_viewer(index, cursor, place));
             self.enqueue(slot);
         }
     }
@@ -218,12 +279,7 @@ impl<O: Outlet> Peers<O> {
     /// Serves one viewer that is behind: hello if it was lapped, catch-up, replay. What stands in
     /// the first `prefix` bytes of the scratch goes out in front; `greeted` when that has a hello.
     pub(super) fn pump(&mut self, slot: u32, prefix: usize, greeted: bool) {
-        let Phase::Viewer {
-            audience: index,
-            cursor,
-            place,
-        } = self.slots[slot].phase
-        else {
+        let Some((index, cursor, place)) = self.slots[slot].phase.viewer() else {
             return;
         };
         if self.slots[slot].is(BLOCKED) || self.slots[slot].spill != NO_BUFFER {
@@ -314,11 +370,7 @@ impl<O: Outlet> Peers<O> {
             _ if interval => Place::Waiting,
             _ => Place::Replay { offset: 0 },
         };
-        let behind = Phase::Viewer {
-            audience: index,
-            cursor,
-            place,
-        };
+        let behind = Phase::of_viewer(index, cursor, place);
         let sent = if bytes > skip {
             match self.outlet.send(slot, &self.scratch[skip..bytes]) {
                 Sent::Gone => return self.close(slot),
@@ -363,18 +415,33 @@ impl<O: Outlet> Peers<O> {
             (false, true) => Place::Waiting,
             (false, false) => Place::Replay { offset: 0 },
         };
-        self.set_phase(
-            slot,
-            Phase::Viewer {
-                audience: index,
-                cursor,
-                place,
-            },
-        );
+        self.set_phase(slot, Phase::of_viewer(index, cursor, place));
         if place == (Place::Replay { offset: 0 }) {
             self.enqueue(slot);
         }
     }
+}
+
+/// Sends `bytes` to `slot` and those behind it, up to `left` of them, until one does not take them
+/// all; then `slot` is the one behind that. The inner loop of it all: it reads one link and one
+/// descriptor for each send, and writes nothing.
+#[inline]
+fn send_along<O: Outlet>(
+    outlet: &mut O,
+    slots: &Slots,
+    bytes: &[u8],
+    slot: &mut u32,
+    left: &mut u32,
+) -> Option<(u32, Sent)> {
+    while *slot != NOBODY && *left > 0 {
+        let this = core::mem::replace(slot, slots[*slot].next);
+        *left -= 1;
+        match outlet.send(this, bytes) {
+            Sent::Bytes(sent) if sent == bytes.len() => {}
+            stopped => return Some((this, stopped)),
+        }
+    }
+    None
 }
 
 /// What a feed became in the scratch.

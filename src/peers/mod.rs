@@ -10,7 +10,9 @@
 //! - `subscribe`: how a viewer or a poll begins.
 //! - `polls`: how polls are answered.
 //! - `sweep`: deadlines, heartbeats, ticks, draining.
+//! - `cost`: what all that is set aside for takes.
 
+mod cost;
 mod exchange;
 mod fanout;
 mod polls;
@@ -20,12 +22,17 @@ mod sweep;
 
 use std::collections::VecDeque;
 
+pub use cost::{Cost, memory};
+
 use exchange::{CONTINUE, Exchange};
-use fanout::Run;
-use slots::{BLOCKED, HALF_CLOSED, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, Slot, Slots};
+use fanout::{Flushing, Run};
+use slots::{
+    BLOCKED, HALF_CLOSED, LOOPBACK, Lists, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, REMOTE,
+    Slots, front_of,
+};
 
 use crate::access::{Peer, Policy};
-use crate::config::Limits;
+use crate::connection::Memo;
 use crate::hub::audience::{List, NOBODY};
 use crate::hub::event::{Seq, Time};
 use crate::hub::{Counts, Hub, Now};
@@ -33,6 +40,7 @@ use crate::limits::{EVENT_BYTES_MAX, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, RESPONSE
 use crate::resource::{Context, Counters};
 use crate::transport::{Framing, Id, Shape};
 use crate::wire::request::Version;
+use crate::wire::text::{HttpDate, http_date};
 
 /// What a socket took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +97,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Names this life of the log and seeds the jitter.
     pub seed: u64,
+    /// Viewers sent to before everybody else gets their turn.
+    pub sends_per_turn: u32,
 }
 
 /// What a peer is told that there is no room for; it needs no buffer.
@@ -135,17 +145,16 @@ pub struct Peers<O> {
     scratch: Vec<u8>,
     value: Vec<u8>,
     run: Run,
-    idle: List,
-    busy: List,
-    closing: List,
+    lists: Lists,
     /// Peers that can go on without the socket saying so.
     queue: VecDeque<u32>,
-    starved: List,
-    ending: List,
     now: Now,
-    /// Everything up to here was handed to its audiences.
-    flushed: Seq,
-    flushed_bytes: u64,
+    /// `Date`, once a second.
+    date: Option<(u64, HttpDate)>,
+    memo: Memo,
+    flushing: Flushing,
+    /// Sends to viewers left in this turn.
+    sends_left: u32,
     wake_ms: u64,
     viewers: u32,
     draining: bool,
@@ -173,15 +182,13 @@ impl<O: Outlet> Peers<O> {
             scratch: vec![0; SPILL_BYTES],
             value: vec![0; EVENT_BYTES_MAX],
             run: Run::default(),
-            idle: List::EMPTY,
-            busy: List::EMPTY,
-            closing: List::EMPTY,
+            lists: Lists::default(),
             queue: VecDeque::with_capacity(slots),
-            starved: List::EMPTY,
-            ending: List::EMPTY,
             now,
-            flushed: 0,
-            flushed_bytes: 0,
+            date: None,
+            memo: Memo::default(),
+            flushing: Flushing::default(),
+            sends_left: settings.sends_per_turn,
             wake_ms: u64::MAX,
             viewers: 0,
             draining: false,
@@ -211,12 +218,12 @@ impl<O: Outlet> Peers<O> {
 
     /// Whether somebody can go on without waiting for a socket.
     pub fn is_eager(&self) -> bool {
-        !self.queue.is_empty() || self.can_feed()
+        !self.queue.is_empty() || self.can_feed() || self.flushing.to < self.hub.head()
     }
 
     /// Whether somebody waits for a buffer and there is one.
     fn can_feed(&self) -> bool {
-        self.starved != List::EMPTY && self.inputs.has_free()
+        self.lists.starved != List::EMPTY && self.inputs.has_free()
     }
 
     /// When `sweep` is due, in monotonic milliseconds; `u64::MAX` for never.
@@ -228,11 +235,16 @@ impl<O: Outlet> Peers<O> {
         self.wake_ms = self.wake_ms.min(ms);
     }
 
-    fn date(&self) -> Option<u64> {
-        match self.now.time {
-            Time::Wall(ms) => Some(ms / 1000),
-            Time::Uptime(_) => None,
+    /// What `Date` says now; nothing while the clock is not known.
+    fn date(&mut self) -> Option<HttpDate> {
+        let Time::Wall(ms) = self.now.time else {
+            return None;
+        };
+        let seconds = ms / 1000;
+        if self.date.is_none_or(|(at, _)| at != seconds) {
+            self.date = Some((seconds, http_date(seconds)));
         }
+        self.date.map(|(_, date)| date)
     }
 
     /// A number below `range`: xorshift, for jitter only.
@@ -262,7 +274,7 @@ impl<O: Outlet> Peers<O> {
         self.slots[slot].phase = Phase::Idle {
             since_ms: self.now.ms,
         };
-        self.slots.append(&mut self.idle, slot);
+        self.slots.append(&mut self.lists.idle, slot);
         self.counters.accepted += 1;
         self.counters.peers += 1;
         self.wake_by(self.now.ms + sweep::IDLE_MS);
@@ -274,14 +286,14 @@ impl<O: Outlet> Peers<O> {
     /// answered.
     pub fn evict(&mut self) -> Option<()> {
         let slot = self
-            .first(self.closing, |_, _| true)
+            .first(self.lists.closing, |_, _| true)
             .or_else(|| {
-                self.first(self.idle, |peers, slot| {
+                self.first(self.lists.idle, |peers, slot| {
                     peers.slots[slot].spill == NO_BUFFER
                 })
             })
-            .or_else(|| self.first(self.starved, |_, _| true))
-            .or_else(|| self.first(self.busy, Peers::is_headless))?;
+            .or_else(|| self.first(self.lists.starved, |_, _| true))
+            .or_else(|| self.first(self.lists.busy, Peers::is_headless))?;
         self.counters.evicted += 1;
         self.close(slot);
         Some(())
@@ -312,9 +324,8 @@ impl<O: Outlet> Peers<O> {
         if !self.slots[slot].is(HALF_CLOSED) {
             self.slots[slot].mark(HALF_CLOSED, true);
             match self.slots[slot].phase {
-                Phase::Viewer { .. } => self.heartbeat_one(slot),
                 Phase::Poll { .. } => self.probe_poll(slot),
-                _ => {}
+                _ => self.heartbeat_one(slot),
             }
         }
         if !matches!(self.slots[slot].phase, Phase::Free) {
@@ -330,6 +341,7 @@ impl<O: Outlet> Peers<O> {
         };
         let framing = Framing::of(self.hub.audiences.audience(audience).wish.framing);
         if framing.version == Version::Http10 {
+            self.settle(audience);
             return self.expire_poll(slot);
         }
         // One that does not take as little as this does not read.
@@ -372,9 +384,8 @@ impl<O: Outlet> Peers<O> {
         match self.slots[slot].phase {
             Phase::Busy { .. } => self.go_on(slot),
             Phase::Idle { .. } if self.slots[slot].is(READABLE) => self.begin(slot),
-            Phase::Viewer { .. } => self.pump(slot, 0, false),
             Phase::Ending { .. } => self.shut(slot),
-            _ => {}
+            _ => self.pump(slot, 0, false),
         }
     }
 
@@ -389,7 +400,7 @@ impl<O: Outlet> Peers<O> {
     /// Lets those go on that can, once each.
     pub fn run_queue(&mut self) {
         self.feed_starved();
-        for _ in 0..self.queue.len() {
+        for _ in 0..self.queue.len().min(self.settings.sends_per_turn as usize) {
             let Some(slot) = self.queue.pop_front() else {
                 return;
             };
@@ -430,38 +441,25 @@ impl<O: Outlet> Peers<O> {
         true
     }
 
-    /// The list a peer stands in.
-    fn list(&mut self, slot: u32) -> Option<&mut List> {
-        Some(match self.slots[slot].phase {
-            Phase::Free => return None,
-            Phase::Idle { .. } => &mut self.idle,
-            Phase::Busy { .. } => &mut self.busy,
-            Phase::Starved { .. } => &mut self.starved,
-            Phase::Ending { .. } => &mut self.ending,
-            Phase::Closing { .. } => &mut self.closing,
-            Phase::Viewer {
-                audience,
-                place: Place::Front,
-                ..
-            } => &mut self.hub.audiences.audience_mut(audience).front,
-            Phase::Viewer { audience, .. } => &mut self.hub.audiences.audience_mut(audience).behind,
-            Phase::Poll { audience, .. } => &mut self.hub.audiences.audience_mut(audience).front,
-        })
-    }
-
     /// Changes what a peer is doing, and with it the list it stands in.
     fn set_phase(&mut self, slot: u32, phase: Phase) {
-        if let Some(mut list) = self.list(slot).copied() {
-            self.slots.unlink(&mut list, slot);
-            if let Some(place) = self.list(slot) {
-                *place = list;
+        let old = core::mem::replace(&mut self.slots[slot].phase, phase);
+        if let Some(front) = front_of(&old) {
+            // Those still to be served are never lost from sight.
+            let audience = self.hub.audiences.audience_mut(front);
+            if audience.serving == slot {
+                audience.serving = self.slots[slot].next;
             }
         }
-        self.slots[slot].phase = phase;
-        if let Some(mut list) = self.list(slot).copied() {
-            self.slots.append(&mut list, slot);
-            if let Some(place) = self.list(slot) {
-                *place = list;
+        if let Some(list) = self.lists.of(&mut self.hub.audiences, &old) {
+            self.slots.unlink(list, slot);
+        }
+        let is_front = front_of(&phase).is_some();
+        if let Some(list) = self.lists.of(&mut self.hub.audiences, &phase) {
+            // Before those still to be served, for it has what they are to get.
+            match is_front {
+                true => self.slots.prepend(list, slot),
+                false => self.slots.append(list, slot),
             }
         }
     }
@@ -475,14 +473,17 @@ impl<O: Outlet> Peers<O> {
         self.set_phase(slot, Phase::Free);
         match phase {
             Phase::Busy { exchange } => self.release(exchange),
-            Phase::Viewer { audience, .. } => self.leave(audience),
             Phase::Poll {
                 audience, exchange, ..
             } => {
                 self.leave(audience);
                 self.release(exchange);
             }
-            _ => {}
+            _ => {
+                if let Some((audience, ..)) = phase.viewer() {
+                    self.leave(audience);
+                }
+            }
         }
         let spill = self.slots[slot].spill;
         if spill != NO_BUFFER {
@@ -572,41 +573,4 @@ impl<O: Outlet> Peers<O> {
             .row()
             .shape
     }
-}
-
-/// What one limit costs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cost {
-    /// The limit's key, or what cannot be set.
-    pub name: &'static str,
-    /// How many there can be.
-    pub count: u64,
-    /// Bytes when all of them are used to the full.
-    pub bytes: u64,
-}
-
-/// What is set aside for `limits`.
-pub fn memory(limits: &Limits) -> [Cost; 5] {
-    // Each slot may stand once on the queue.
-    let slot = size_of::<Slot>() + size_of::<u32>();
-    let audience = crate::hub::audience::Audiences::memory_bytes(1);
-    let page = slot + INPUT_BYTES_MAX + size_of::<Exchange>();
-    let topic = crate::hub::topic::Topics::memory_bytes(1);
-    let ring_bytes = crate::hub::log::Log::memory_bytes(limits.ring_bytes) as u64;
-    let cost = |name, count, each: usize| Cost {
-        name,
-        count,
-        bytes: count * each as u64,
-    };
-    [
-        cost("viewers", limits.viewers.into(), slot + audience),
-        cost("pages", limits.pages.into(), page),
-        cost("topics", limits.topics.into(), topic),
-        Cost {
-            name: "ring_bytes",
-            count: limits.ring_bytes as u64,
-            bytes: ring_bytes,
-        },
-        cost("unsent answers", spills(limits.viewers).into(), SPILL_BYTES),
-    ]
 }

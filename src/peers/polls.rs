@@ -5,17 +5,19 @@ use super::exchange::Rest;
 use super::subscribe::Start;
 use super::*;
 use crate::buffer::Writer;
-use crate::hub::audience::Wish;
+use crate::hub::audience::TopicSet;
 use crate::hub::{Lost, Plan};
 use crate::wire::response::{self, Head, Length, write_head};
 
 /// What an answer's closing takes at most.
 const MARK_BYTES_MAX: usize = 64;
 
-/// The events of a poll's answer.
-#[derive(Clone, Debug)]
+/// The events of a poll's answer. The topics are those there were when it began: no later one has
+/// an event up to the plan's end.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Events {
-    pub(super) wish: Wish,
+    pub(super) framing: u16,
+    pub(super) set: TopicSet,
     pub(super) cursor: Seq,
     pub(super) plan: Plan,
     /// Whether no event was written yet.
@@ -23,16 +25,16 @@ pub(super) struct Events {
 }
 
 impl<O: Outlet> Peers<O> {
-    /// Renders an answer's body into the scratch behind the room for a head. How long it is, and
-    /// what did not fit.
+    /// Renders an answer's body into the scratch behind the room for a head, as much as fits, and
+    /// moves `events` on. How long it is, and whether nothing is left out.
     fn render_answer(
         &mut self,
-        mut events: Events,
+        events: &mut Events,
         hello: Option<(Start, Lost)>,
         padding: Option<usize>,
-    ) -> (usize, Option<Events>) {
+    ) -> (usize, bool) {
         let mut scratch = core::mem::take(&mut self.scratch);
-        let framing = Framing::of(events.wish.framing);
+        let framing = Framing::of(events.framing);
         let row = framing.row();
         let room = &mut scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX];
         let mut out = Writer::new(&mut room[..OUTPUT_BYTES_MAX - MARK_BYTES_MAX]);
@@ -42,9 +44,9 @@ impl<O: Outlet> Peers<O> {
         if let Some((start, lost)) = hello {
             (row.hello)(&self.hello(start, lost), &mut out).expect("a hello fits");
         }
-        let set = self.hub.matching(&events.wish.patterns);
         let mut done = true;
-        for event in self.hub.feed(&set, events.cursor, events.plan) {
+        let mut cursor = events.cursor;
+        for event in self.hub.feed(&events.set, cursor, events.plan) {
             if out
                 .whole(|out| (row.event)(&event, framing.dress, events.first, out))
                 .is_err()
@@ -53,8 +55,9 @@ impl<O: Outlet> Peers<O> {
                 break;
             }
             events.first = false;
-            events.cursor = event.seq;
+            cursor = event.seq;
         }
+        events.cursor = cursor;
         let body_bytes = out.len();
         let mut out = Writer::resume(room, body_bytes);
         if done {
@@ -63,94 +66,129 @@ impl<O: Outlet> Peers<O> {
         }
         let body_bytes = out.len();
         self.scratch = scratch;
-        (body_bytes, (!done).then_some(events))
+        (body_bytes, done)
     }
 
     pub(super) fn answer_poll(
         &mut self,
         slot: u32,
-        events: Events,
+        mut events: Events,
         hello: Option<(Start, Lost)>,
         padding: usize,
     ) {
-        let content_type = Framing::of(events.wish.framing).row().content_type;
-        let (body_bytes, rest) = self.render_answer(events, hello, Some(padding));
-        let length = if rest.is_some() {
-            Length::Open
-        } else {
-            Length::Bytes(body_bytes)
+        let content_type = Framing::of(events.framing).row().content_type;
+        let (body_bytes, done) = self.render_answer(&mut events, hello, Some(padding));
+        let (length, rest) = match done {
+            true => (Length::Bytes(body_bytes), Rest::Nothing),
+            false => (Length::Open, Rest::Events(Box::new(events))),
         };
-        let rest = rest.map_or(Rest::Nothing, |events| Rest::Events(Box::new(events)));
         let fields = &[response::STREAMING];
         self.send_answer(slot, 200, content_type, length, fields, body_bytes, rest);
     }
 
     /// The next piece of an answer that is longer than a buffer.
-    pub(super) fn more_of_poll(&mut self, slot: u32, events: Box<Events>) {
+    pub(super) fn more_of_poll(&mut self, slot: u32, mut events: Box<Events>) {
         let reached = events.plan.catch_up_to.unwrap_or(0).max(events.cursor);
         if self.hub.is_lapped(reached) && reached < events.plan.end {
             // What it was promised has left the ring meanwhile; it asks again with its cursor.
             return self.close(slot);
         }
-        let (body_bytes, rest) = self.render_answer(*events, None, None);
-        let rest = rest.map_or(Rest::Nothing, |events| Rest::Events(Box::new(events)));
+        let (body_bytes, done) = self.render_answer(&mut events, None, None);
+        let rest = match done {
+            true => Rest::Nothing,
+            false => Rest::Events(events),
+        };
         self.send_piece(slot, body_bytes, rest);
     }
 
-    /// Answers the polls of an audience if there is anything for them: the same bytes for all.
-    pub(super) fn answer_polls(&mut self, index: u32) {
+    /// Answers the polls of an audience if there is anything for them, the same bytes for all;
+    /// whether that was all of them.
+    pub(super) fn answer_polls(&mut self, index: u32) -> bool {
+        while self.hub.audiences.is_used(index) {
+            let head = self.hub.head();
+            let audience = self.hub.audiences.audience(index);
+            if audience.serving == NOBODY {
+                let from = audience.position;
+                if from >= head {
+                    return true;
+                }
+                let plan = self.hub.plan(from, false, false);
+                let lost = self.lost_in(index, from);
+                let mut feed = self.hub.feed(&audience.set, from, plan);
+                let wanted = lost.count > 0 || feed.next().is_some();
+                let audience = self.hub.audiences.audience_mut(index);
+                audience.position = head;
+                if wanted {
+                    (audience.serving, audience.served_from) = (audience.front.head, from);
+                }
+            } else if !self.answer_waiting(index) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn lost_in(&self, index: u32, cursor: Seq) -> Lost {
         let audience = self.hub.audiences.audience(index);
-        let (cursor, head) = (audience.position, self.hub.head());
-        if cursor >= head {
-            return;
-        }
-        let lapped = self.hub.is_lapped(cursor);
-        let catch_up_to = lapped.then(|| self.hub.first() - 1);
-        let plan = Plan {
-            catch_up_to,
-            fresh: false,
-            end: head,
-        };
         let everything = audience.wish.patterns.want_everything();
-        let lost = self.hub.lost(cursor, &audience.set, everything);
-        let has_news = self.hub.feed(&audience.set, cursor, plan).next().is_some();
-        if !has_news && lost.count == 0 {
-            self.hub.audiences.audience_mut(index).position = head;
-            return;
-        }
+        self.hub.lost(cursor, &audience.set, everything)
+    }
+
+    /// What an audience's poll at `cursor` gets, and what it is told of losses.
+    fn answer_from(&self, index: u32, cursor: Seq) -> (Events, Option<(Start, Lost)>) {
+        let audience = self.hub.audiences.audience(index);
         let start = Start {
             cursor,
             fresh: false,
             reset: false,
             catch_up: false,
         };
-        let hello = (lost.count > 0).then_some((start, lost));
+        let lost = self.lost_in(index, cursor);
         let events = Events {
-            wish: audience.wish.clone(),
+            framing: audience.wish.framing,
+            set: audience.set,
             cursor,
-            plan,
+            plan: self.hub.plan(cursor, false, false),
             first: true,
         };
-        self.answer_all(index, events, hello);
+        (events, (lost.count > 0).then_some((start, lost)))
     }
 
-    /// Answers all polls of an audience with the same bytes.
-    fn answer_all(&mut self, index: u32, events: Events, hello: Option<(Start, Lost)>) {
-        let mut framing = Framing::of(events.wish.framing);
-        framing.last |= self.draining;
+    /// Answers those at the front that are still to be served with everything up to the head, until
+    /// the turn's sends are used up or somebody needs other bytes; whether that was all of them.
+    fn answer_waiting(&mut self, index: u32) -> bool {
         let head = self.hub.head();
-        let (body_bytes, rest) = self.render_answer(events, hello, Some(0));
-        self.hub.audiences.audience_mut(index).position = head;
-        let from = self.put_answer_head(framing, body_bytes);
-        let mut slot = self.hub.audiences.audience(index).front.head;
-        while slot != NOBODY {
-            let next = self.slots[slot].next;
-            self.counters.deliveries += 1;
-            match &rest {
-                None => self.answer_one(slot, framing, from, RESPONSE_HEAD_BYTES_MAX + body_bytes),
-                Some(rest) => self.answer_long(slot, body_bytes, rest, framing),
+        let from = self.hub.audiences.audience(index).served_from;
+        let (mut events, hello) = self.answer_from(index, from);
+        let mut framing = Framing::of(events.framing);
+        framing.last |= self.draining;
+        let (body_bytes, done) = self.render_answer(&mut events, hello, Some(0));
+        let begin = self.put_answer_head(framing, body_bytes);
+        loop {
+            let slot = self.hub.audiences.audience(index).serving;
+            if slot == NOBODY || self.sends_left == 0 {
+                return slot == NOBODY;
             }
-            slot = next;
+            let next = self.slots[slot].next;
+            self.hub.audiences.audience_mut(index).serving = next;
+            let Phase::Poll { cursor, .. } = self.slots[slot].phase else {
+                return true;
+            };
+            if cursor >= head {
+                continue;
+            }
+            self.sends_left = self.sends_left.saturating_sub(1);
+            self.counters.deliveries += 1;
+            if cursor > from {
+                // It came when some of this was published but not yet handed on.
+                let (events, hello) = self.answer_from(index, cursor);
+                self.answer_each(slot, events, hello);
+                return false;
+            }
+            match done {
+                true => self.answer_one(slot, framing, begin, RESPONSE_HEAD_BYTES_MAX + body_bytes),
+                false => self.answer_long(slot, body_bytes, &events, framing),
+            }
         }
     }
 
@@ -225,7 +263,7 @@ impl<O: Outlet> Peers<O> {
         self.leave(audience);
         let asked = &mut self.exchanges[usize::from(lent)].connection.asked;
         (asked.version, asked.keep_alive) = (framing.version, !framing.last);
-        let rest = Rest::Events(Box::new(rest.clone()));
+        let rest = Rest::Events(Box::new(*rest));
         let (length, fields) = (Length::Open, &[response::STREAMING]);
         let content_type = framing.row().content_type;
         self.send_answer(slot, 200, content_type, length, fields, body_bytes, rest);
@@ -233,6 +271,10 @@ impl<O: Outlet> Peers<O> {
 
     /// Answers the polls of an audience whose time is over, or all when draining.
     pub(super) fn expire_polls(&mut self, index: u32, now_ms: u64) {
+        self.settle(index);
+        if !self.hub.audiences.is_used(index) {
+            return;
+        }
         let mut slot = self.hub.audiences.audience(index).front.head;
         let mut earliest_ms = u64::MAX;
         while slot != NOBODY {
@@ -261,31 +303,32 @@ impl<O: Outlet> Peers<O> {
         };
         let audience = self.hub.audiences.audience(audience);
         let interval = audience.wish.interval_ms > 0;
-        let end = if interval { cursor } else { audience.position };
+        let end = match interval {
+            true => cursor,
+            false => cursor.max(audience.position),
+        };
         let plan = Plan {
             catch_up_to: None,
             fresh: false,
             end,
         };
-        let wish = audience.wish.clone();
-        self.answer_each(
-            slot,
-            Events {
-                wish,
-                cursor: end,
-                plan,
-                first: true,
-            },
-        );
+        let events = Events {
+            framing: audience.wish.framing,
+            set: TopicSet::EMPTY,
+            cursor: end,
+            plan,
+            first: true,
+        };
+        self.answer_each(slot, events, None);
     }
 
     /// Answers one held poll with bytes of its own.
-    fn answer_each(&mut self, slot: u32, events: Events) {
-        let mut framing = Framing::of(events.wish.framing);
+    fn answer_each(&mut self, slot: u32, mut events: Events, hello: Option<(Start, Lost)>) {
+        let mut framing = Framing::of(events.framing);
         framing.last |= self.draining;
-        let (body_bytes, rest) = self.render_answer(events, None, Some(0));
-        if let Some(rest) = rest {
-            return self.answer_long(slot, body_bytes, &rest, framing);
+        let (body_bytes, done) = self.render_answer(&mut events, hello, Some(0));
+        if !done {
+            return self.answer_long(slot, body_bytes, &events, framing);
         }
         let from = self.put_answer_head(framing, body_bytes);
         self.answer_one(slot, framing, from, RESPONSE_HEAD_BYTES_MAX + body_bytes);
@@ -294,31 +337,22 @@ impl<O: Outlet> Peers<O> {
     /// The tick of an `interval`: each of its polls gets what changed since its cursor, if
     /// anything.
     pub(super) fn tick_polls(&mut self, index: u32) {
-        let head = self.hub.head();
-        let wish = self.hub.audiences.audience(index).wish.clone();
-        let mut slot = self.hub.audiences.audience(index).front.head;
+        let audience = self.hub.audiences.audience(index);
+        let (framing, set) = (audience.wish.framing, audience.set);
+        let mut slot = audience.front.head;
         while slot != NOBODY {
             let next = self.slots[slot].next;
-            if let Phase::Poll {
-                cursor, audience, ..
-            } = self.slots[slot].phase
-            {
-                let plan = Plan {
-                    catch_up_to: Some(head),
-                    fresh: false,
-                    end: head,
-                };
-                let set = &self.hub.audiences.audience(audience).set;
-                if self.hub.feed(set, cursor, plan).next().is_some() {
-                    self.answer_each(
-                        slot,
-                        Events {
-                            wish: wish.clone(),
-                            cursor,
-                            plan,
-                            first: true,
-                        },
-                    );
+            if let Phase::Poll { cursor, .. } = self.slots[slot].phase {
+                let plan = self.hub.plan(cursor, true, false);
+                if self.hub.feed(&set, cursor, plan).next().is_some() {
+                    let events = Events {
+                        framing,
+                        set,
+                        cursor,
+                        plan,
+                        first: true,
+                    };
+                    self.answer_each(slot, events, None);
                 }
             }
             slot = next;

@@ -3,7 +3,7 @@
 //! A slot is small and holds no buffer: what a peer needs only while it speaks is borrowed from the
 //! pools. Slots never move, so lists link them by number. This file never sends.
 
-use crate::hub::audience::{List, NOBODY};
+use crate::hub::audience::{Audiences, List, NOBODY};
 use crate::hub::event::Seq;
 
 /// No buffer of a pool.
@@ -22,7 +22,8 @@ pub(super) enum Place {
     CatchUp { bound: Seq, fresh: bool },
 }
 
-/// What a peer is doing.
+/// What a peer is doing. The four places of a viewer are phases of their own, which makes this 24
+/// bytes and not 32; `viewer` puts them together again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
     /// Nobody has this slot.
@@ -34,11 +35,22 @@ pub(super) enum Phase {
     Starved { since_ms: u64 },
     /// It is asking or being answered.
     Busy { exchange: u16 },
-    /// It is held and fed.
-    Viewer {
+    /// It is held and fed, and has everything its audience has.
+    Front { audience: u32 },
+    /// As `Front`, behind that: see `Place`.
+    Waiting { audience: u32, cursor: Seq },
+    /// See `Place`.
+    Replay {
         audience: u32,
         cursor: Seq,
-        place: Place,
+        offset: u32,
+    },
+    /// See `Place`.
+    CatchUp {
+        audience: u32,
+        cursor: Seq,
+        bound: Seq,
+        fresh: bool,
     },
     /// It is held until there is something to answer; `exchange` keeps requests behind this one.
     Poll {
@@ -51,6 +63,47 @@ pub(super) enum Phase {
     Ending { since_ms: u64 },
     /// It has everything; what it still sends is thrown away until it goes.
     Closing { since_ms: u64 },
+}
+
+impl Phase {
+    /// A viewer's.
+    pub(super) fn of_viewer(audience: u32, cursor: Seq, place: Place) -> Phase {
+        match place {
+            Place::Front => Phase::Front { audience },
+            Place::Waiting => Phase::Waiting { audience, cursor },
+            Place::Replay { offset } => Phase::Replay {
+                audience,
+                cursor,
+                offset,
+            },
+            Place::CatchUp { bound, fresh } => Phase::CatchUp {
+                audience,
+                cursor,
+                bound,
+                fresh,
+            },
+        }
+    }
+
+    /// A viewer's audience, cursor (0 at the front) and place.
+    pub(super) fn viewer(&self) -> Option<(u32, Seq, Place)> {
+        match *self {
+            Phase::Front { audience } => Some((audience, 0, Place::Front)),
+            Phase::Waiting { audience, cursor } => Some((audience, cursor, Place::Waiting)),
+            Phase::Replay {
+                audience,
+                cursor,
+                offset,
+            } => Some((audience, cursor, Place::Replay { offset })),
+            Phase::CatchUp {
+                audience,
+                cursor,
+                bound,
+                fresh,
+            } => Some((audience, cursor, Place::CatchUp { bound, fresh })),
+            _ => None,
+        }
+    }
 }
 
 /// One peer.
@@ -72,6 +125,10 @@ pub(super) const READABLE: u8 = 2;
 pub(super) const HALF_CLOSED: u8 = 4;
 /// It stands on the run list.
 pub(super) const QUEUED: u8 = 8;
+/// It is known to be this machine.
+pub(super) const LOOPBACK: u8 = 16;
+/// It is known to be another machine.
+pub(super) const REMOTE: u8 = 32;
 
 impl Slot {
     const FREE: Slot = Slot {
@@ -165,6 +222,17 @@ impl Slots {
         list.tail = slot;
     }
 
+    /// Puts a slot that stands in no list in front of all others.
+    pub(super) fn prepend(&mut self, list: &mut List, slot: u32) {
+        self[slot].prev = NOBODY;
+        self[slot].next = list.head;
+        match list.head {
+            NOBODY => list.tail = slot,
+            head => self[head].prev = slot,
+        }
+        list.head = slot;
+    }
+
     /// Takes a slot out of the list it stands in.
     pub(super) fn unlink(&mut self, list: &mut List, slot: u32) {
         let Slot { prev, next, .. } = self[slot];
@@ -176,6 +244,60 @@ impl Slots {
             NOBODY => list.tail = prev,
             next => self[next].prev = prev,
         }
+    }
+}
+
+/// The lists of those who are in no audience.
+#[derive(Debug)]
+pub(super) struct Lists {
+    pub(super) idle: List,
+    pub(super) busy: List,
+    pub(super) starved: List,
+    pub(super) ending: List,
+    pub(super) closing: List,
+}
+
+impl Default for Lists {
+    fn default() -> Lists {
+        Lists {
+            idle: List::EMPTY,
+            busy: List::EMPTY,
+            starved: List::EMPTY,
+            ending: List::EMPTY,
+            closing: List::EMPTY,
+        }
+    }
+}
+
+impl Lists {
+    /// The list that a peer in this phase stands in.
+    pub(super) fn of<'l>(
+        &'l mut self,
+        audiences: &'l mut Audiences,
+        phase: &Phase,
+    ) -> Option<&'l mut List> {
+        Some(match *phase {
+            Phase::Free => return None,
+            Phase::Idle { .. } => &mut self.idle,
+            Phase::Busy { .. } => &mut self.busy,
+            Phase::Starved { .. } => &mut self.starved,
+            Phase::Ending { .. } => &mut self.ending,
+            Phase::Closing { .. } => &mut self.closing,
+            Phase::Front { audience } | Phase::Poll { audience, .. } => {
+                &mut audiences.audience_mut(audience).front
+            }
+            Phase::Waiting { audience, .. }
+            | Phase::Replay { audience, .. }
+            | Phase::CatchUp { audience, .. } => &mut audiences.audience_mut(audience).behind,
+        })
+    }
+}
+
+/// The audience at whose front a peer in this phase stands.
+pub(super) fn front_of(phase: &Phase) -> Option<u32> {
+    match *phase {
+        Phase::Front { audience } | Phase::Poll { audience, .. } => Some(audience),
+        _ => None,
     }
 }
 
@@ -236,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_small() {
-        assert!(size_of::<Slot>() <= 48, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 40, "{}", size_of::<Slot>());
     }
 
     #[test]

@@ -5,9 +5,10 @@ use super::exchange::Rest;
 use super::polls::Events;
 use super::*;
 use crate::buffer::Writer;
-use crate::hub::audience::Wish;
-use crate::hub::{Lost, Plan};
-use crate::transport::subscription::{Since, Subscription};
+use crate::hub::Lost;
+use crate::hub::audience::{TopicSet, Wish};
+use crate::resource::Plan;
+use crate::transport::subscription::{Opening, Since};
 use crate::transport::{Busy, Hello, Reason};
 use crate::wire::Refusal;
 use crate::wire::response::{self, Length};
@@ -25,17 +26,25 @@ pub(super) struct Start {
 }
 
 impl<O: Outlet> Peers<O> {
-    fn start(&self, subscription: &Subscription) -> Start {
+    /// The wish of the request in hand.
+    fn wish(&self) -> &Wish {
+        match &self.memo.plan {
+            Plan::Subscribe(subscription) => &subscription.wish,
+            _ => unreachable!("only a subscription is opened"),
+        }
+    }
+
+    fn start(&self, opening: &Opening) -> Start {
         let head = self.hub.head();
-        let (known, reset) = match &subscription.since {
+        let (known, reset) = match &opening.since {
             Since::Nothing => (0, false),
             Since::Malformed => (0, true),
             Since::Id { log, seq } if log == self.hub.log_name() && *seq <= head => (*seq, false),
             Since::Id { .. } => (0, true),
         };
         let fresh = known == 0;
-        let catch_up = subscription.wish.interval_ms > 0 || fresh;
-        let cursor = if fresh && !subscription.snapshot {
+        let catch_up = self.wish().interval_ms > 0 || fresh;
+        let cursor = if fresh && !opening.snapshot {
             head
         } else {
             known
@@ -48,16 +57,15 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
-    fn lost_at(&self, start: Start, wish: &Wish) -> Lost {
+    fn lost_at(&self, start: Start, set: &TopicSet) -> Lost {
         if start.catch_up {
             return Lost {
                 count: 0,
                 exact: true,
             };
         }
-        let set = self.hub.matching(&wish.patterns);
-        self.hub
-            .lost(start.cursor, &set, wish.patterns.want_everything())
+        let everything = self.wish().patterns.want_everything();
+        self.hub.lost(start.cursor, set, everything)
     }
 
     pub(super) fn hello(&self, start: Start, lost: Lost) -> Hello<'_> {
@@ -70,11 +78,11 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// A request for events: held, or answered.
-    pub(super) fn subscribe(&mut self, slot: u32, subscription: Subscription) {
+    pub(super) fn subscribe(&mut self, slot: u32, opening: Opening) {
         let Phase::Busy { exchange } = self.slots[slot].phase else {
             return;
         };
-        let framing = Framing::of(subscription.wish.framing);
+        let framing = Framing::of(self.wish().framing);
         let row = framing.row();
         if self.exchanges[usize::from(exchange)]
             .connection
@@ -86,12 +94,12 @@ impl<O: Outlet> Peers<O> {
             return self.send_answer(slot, 200, row.content_type, length, fields, 0, rest);
         }
         match row.shape {
-            Shape::Answer => self.poll(slot, subscription),
+            Shape::Answer => self.poll(slot, &opening),
             Shape::Stream if self.draining => self.busy(slot, framing, Reason::Draining),
             Shape::Stream if self.viewers >= self.settings.viewers => {
                 self.busy(slot, framing, Reason::Full);
             }
-            Shape::Stream => self.open_stream(slot, exchange, framing, subscription),
+            Shape::Stream => self.open_stream(slot, exchange, framing, &opening),
         }
     }
 
@@ -125,18 +133,12 @@ impl<O: Outlet> Peers<O> {
         out.len()
     }
 
-    fn open_stream(
-        &mut self,
-        slot: u32,
-        exchange: u16,
-        framing: Framing,
-        subscription: Subscription,
-    ) {
-        let Some(index) = self.join(&subscription.wish) else {
+    fn open_stream(&mut self, slot: u32, exchange: u16, framing: Framing, opening: &Opening) {
+        let Some(index) = self.join() else {
             return self.busy(slot, framing, Reason::Full);
         };
-        let start = self.start(&subscription);
-        let lost = self.lost_at(start, &subscription.wish);
+        let start = self.start(opening);
+        let lost = self.lost_at(start, &self.hub.audiences.audience(index).set);
         let head = self.hub.head();
         let place = if start.catch_up {
             Place::CatchUp {
@@ -146,12 +148,7 @@ impl<O: Outlet> Peers<O> {
         } else {
             Place::Replay { offset: 0 }
         };
-        let phase = Phase::Viewer {
-            audience: index,
-            cursor: start.cursor,
-            place,
-        };
-        self.set_phase(slot, phase);
+        self.set_phase(slot, Phase::of_viewer(index, start.cursor, place));
         self.release(exchange);
         self.count_in(index);
         let prefix = self.stream_head(framing.version, framing.row().content_type);
@@ -161,9 +158,7 @@ impl<O: Outlet> Peers<O> {
         let row = framing.row();
         let hello = self.hello(start, lost);
         let put = framing
-            .chunk(&mut out, |out| {
-                (row.open)(retry_ms, subscription.padding, out)
-            })
+            .chunk(&mut out, |out| (row.open)(retry_ms, opening.padding, out))
             .and_then(|()| framing.chunk(&mut out, |out| (row.hello)(&hello, out)));
         put.expect("padding and hello fit an empty buffer");
         let prefix = out.len();
@@ -171,16 +166,12 @@ impl<O: Outlet> Peers<O> {
         self.pump(slot, prefix, true);
     }
 
-    /// The audience with this wish, its front at the head.
-    fn join(&mut self, wish: &Wish) -> Option<u32> {
-        let index = self.hub.join(wish)?;
-        if self.hub.audiences.audience(index).members > 0 {
-            self.run_forget();
-            self.flush_audience(index);
-            // Answering its last poll or losing its last member may have freed it.
-            return self.hub.join(wish);
+    /// The audience of the request in hand.
+    fn join(&mut self) -> Option<u32> {
+        match &self.memo.plan {
+            Plan::Subscribe(subscription) => self.hub.join(&subscription.wish),
+            _ => unreachable!("only a subscription is opened"),
         }
-        Some(index)
     }
 
     fn count_in(&mut self, index: u32) {
@@ -206,51 +197,43 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// A poll is answered at once if there is anything to say, else held.
-    fn poll(&mut self, slot: u32, subscription: Subscription) {
-        let start = self.start(&subscription);
-        let lost = self.lost_at(start, &subscription.wish);
-        let named = subscription.since != Since::Nothing;
-        let head = self.hub.head();
-        let lapped = self.hub.is_lapped(start.cursor);
-        let catch_up_to = match (start.catch_up, lapped) {
-            (true, _) => Some(head),
-            (false, true) => Some(self.hub.first() - 1),
-            (false, false) => None,
-        };
-        let plan = Plan {
-            catch_up_to,
-            fresh: start.fresh,
-            end: head,
-        };
+    fn poll(&mut self, slot: u32, opening: &Opening) {
+        let set = self.hub.wanted(self.wish());
+        let start = self.start(opening);
+        let lost = self.lost_at(start, &set);
+        let named = opening.since != Since::Nothing;
+        let plan = self.hub.plan(start.cursor, start.catch_up, start.fresh);
         let greet = !named || start.reset || lost.count > 0;
-        let interval = subscription.wish.interval_ms > 0 && !start.fresh;
-        let set = self.hub.matching(&subscription.wish.patterns);
+        let interval = self.wish().interval_ms > 0 && !start.fresh;
         let has_news = self.hub.feed(&set, start.cursor, plan).next().is_some();
-        let now = greet || subscription.timeout_ms == 0 || self.draining || (has_news && !interval);
+        let now = greet || opening.timeout_ms == 0 || self.draining || (has_news && !interval);
         if !now {
-            return self.hold(slot, start.cursor, &subscription);
+            // Without an interval there is nothing for it up to the head.
+            let cursor = if interval { start.cursor } else { plan.end };
+            return self.hold(slot, cursor, opening.timeout_ms);
         }
         let events = Events {
-            wish: subscription.wish,
+            framing: self.wish().framing,
+            set,
             cursor: start.cursor,
             plan,
             first: true,
         };
         let hello = greet.then_some((start, lost));
-        self.answer_poll(slot, events, hello, subscription.padding);
+        self.answer_poll(slot, events, hello, opening.padding);
     }
 
-    fn hold(&mut self, slot: u32, cursor: Seq, subscription: &Subscription) {
+    fn hold(&mut self, slot: u32, cursor: Seq, timeout_ms: u64) {
         let Phase::Busy { exchange } = self.slots[slot].phase else {
             return;
         };
         if self.viewers >= self.settings.viewers {
             return self.refuse(slot, &FULL);
         }
-        let Some(index) = self.join(&subscription.wish) else {
+        let Some(index) = self.join() else {
             return self.refuse(slot, &FULL);
         };
-        let expiry_ms = self.now.ms + subscription.timeout_ms;
+        let expiry_ms = self.now.ms + timeout_ms;
         let entry = &mut self.exchanges[usize::from(exchange)];
         entry.connection.done(self.inputs.bytes(exchange));
         let kept = if entry.connection.has_input() {

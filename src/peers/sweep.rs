@@ -32,10 +32,10 @@ impl<O: Outlet> Peers<O> {
             return;
         }
         self.wake_ms = u64::MAX;
-        self.sweep_list(self.idle, IDLE_MS);
-        self.sweep_list(self.starved, STARVED_MS);
-        self.sweep_list(self.ending, STALL_MS);
-        self.sweep_list(self.closing, LINGER_MS);
+        self.sweep_list(self.lists.idle, IDLE_MS);
+        self.sweep_list(self.lists.starved, STARVED_MS);
+        self.sweep_list(self.lists.ending, STALL_MS);
+        self.sweep_list(self.lists.closing, LINGER_MS);
         self.sweep_busy();
         for index in 0..self.hub.audiences.end() {
             self.sweep_audience(index);
@@ -77,7 +77,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     fn sweep_busy(&mut self) {
-        let mut slot = self.busy.head;
+        let mut slot = self.lists.busy.head;
         while slot != NOBODY {
             let next = self.slots[slot].next;
             if let Phase::Busy { exchange } = self.slots[slot].phase {
@@ -172,7 +172,7 @@ impl<O: Outlet> Peers<O> {
                 } else {
                     self.slots[slot].next
                 };
-                if let Phase::Viewer { cursor, place, .. } = self.slots[slot].phase {
+                if let Some((_, cursor, place)) = self.slots[slot].phase.viewer() {
                     let cursor = if place == Place::Front {
                         position
                     } else {
@@ -183,14 +183,7 @@ impl<O: Outlet> Peers<O> {
                             bound,
                             fresh: false,
                         };
-                        self.set_phase(
-                            slot,
-                            Phase::Viewer {
-                                audience: index,
-                                cursor,
-                                place,
-                            },
-                        );
+                        self.set_phase(slot, Phase::of_viewer(index, cursor, place));
                         let before = self.counters.deliveries;
                         self.pump(slot, 0, true);
                         everybody &= self.counters.deliveries > before;
@@ -207,8 +200,7 @@ impl<O: Outlet> Peers<O> {
 
     /// A heartbeat to every member that is not blocked.
     fn heartbeat_all(&mut self, index: u32) {
-        self.run_forget();
-        self.flush_audience(index);
+        self.settle(index);
         if !self.hub.audiences.is_used(index) {
             return;
         }
@@ -221,12 +213,7 @@ impl<O: Outlet> Peers<O> {
             self.deliver(slot, 0, bytes);
             if !matches!(self.slots[slot].phase, Phase::Free) && self.slots[slot].is(BLOCKED) {
                 let place = Place::Replay { offset: 0 };
-                let phase = Phase::Viewer {
-                    audience: index,
-                    cursor: position,
-                    place,
-                };
-                self.set_phase(slot, self.waiting_or(phase, index, position));
+                self.set_phase(slot, self.waiting_or(place, index, position));
             }
             slot = next;
         }
@@ -243,15 +230,9 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// A member of an `interval` that fell behind waits for its tick, not for events.
-    fn waiting_or(&self, phase: Phase, audience: u32, cursor: Seq) -> Phase {
-        if self.hub.audiences.audience(audience).wish.interval_ms > 0 {
-            return Phase::Viewer {
-                audience,
-                cursor,
-                place: Place::Waiting,
-            };
-        }
-        phase
+    fn waiting_or(&self, place: Place, audience: u32, cursor: Seq) -> Phase {
+        let waits = self.hub.audiences.audience(audience).wish.interval_ms > 0;
+        Phase::of_viewer(audience, cursor, if waits { Place::Waiting } else { place })
     }
 
     fn put_heartbeat(&mut self, index: u32, seq: Seq) -> usize {
@@ -269,12 +250,10 @@ impl<O: Outlet> Peers<O> {
 
     /// A heartbeat to one viewer that has nothing else coming: it shows whether it is still there.
     pub(super) fn heartbeat_one(&mut self, slot: u32) {
-        let Phase::Viewer {
-            audience,
-            cursor,
-            place,
-        } = self.slots[slot].phase
-        else {
+        if let Phase::Front { audience } = self.slots[slot].phase {
+            self.settle(audience);
+        }
+        let Some((audience, cursor, place)) = self.slots[slot].phase.viewer() else {
             return;
         };
         if self.slots[slot].is(BLOCKED) || self.slots[slot].spill != NO_BUFFER {
@@ -288,12 +267,7 @@ impl<O: Outlet> Peers<O> {
         let bytes = self.put_heartbeat(audience, seq);
         if self.deliver(slot, 0, bytes) && self.slots[slot].is(BLOCKED) {
             let place = Place::Replay { offset: 0 };
-            let phase = Phase::Viewer {
-                audience,
-                cursor: seq,
-                place,
-            };
-            self.set_phase(slot, self.waiting_or(phase, audience, seq));
+            self.set_phase(slot, self.waiting_or(place, audience, seq));
         }
     }
 
@@ -304,19 +278,22 @@ impl<O: Outlet> Peers<O> {
 
     /// The server goes down: everybody is told, nobody new is held.
     pub fn drain(&mut self) {
-        self.flush();
+        self.flush_all();
         self.draining = true;
         for slot in 0..self.slots.end() {
             match self.slots[slot].phase {
                 Phase::Idle { .. } | Phase::Starved { .. } => self.close_gently(slot),
-                Phase::Viewer { audience, .. } => self.drain_viewer(slot, audience),
                 Phase::Busy { exchange } => {
                     self.exchanges[usize::from(exchange)]
                         .connection
                         .asked
                         .keep_alive = false;
                 }
-                _ => {}
+                phase => {
+                    if let Some((audience, ..)) = phase.viewer() {
+                        self.drain_viewer(slot, audience);
+                    }
+                }
             }
         }
         for index in 0..self.hub.audiences.end() {

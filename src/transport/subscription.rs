@@ -50,6 +50,13 @@ impl Since {
 pub struct Subscription {
     /// Framing, interval and patterns: its audience.
     pub wish: Wish,
+    /// How it begins.
+    pub opening: Opening,
+}
+
+/// What of a subscription is looked at once, when it begins.
+#[derive(Clone, Debug)]
+pub struct Opening {
     /// Where it goes on.
     pub since: Since,
     /// Whether a fresh subscriber wants the last events first.
@@ -113,10 +120,12 @@ impl Subscription {
                 interval_ms: 0,
                 patterns: Patterns::default(),
             },
-            since: Since::Nothing,
-            snapshot: true,
-            timeout_ms: TIMEOUT_DEFAULT_MS,
-            padding: 0,
+            opening: Opening {
+                since: Since::Nothing,
+                snapshot: true,
+                timeout_ms: TIMEOUT_DEFAULT_MS,
+                padding: 0,
+            },
         };
         let mut framing = Framing {
             transport,
@@ -129,7 +138,7 @@ impl Subscription {
             let mut decoded = [0; 2 * PATTERNS_BYTES_MAX];
             let Some(value) = percent_decode(value, false, &mut decoded) else {
                 if is_since(key) {
-                    subscription.since = Since::Malformed;
+                    subscription.opening.since = Since::Malformed;
                 } else if key == b"topics" && value.len() > decoded.len() {
                     return Err(TOO_MANY_PATTERNS);
                 } else if is_known(key) {
@@ -140,7 +149,7 @@ impl Subscription {
             subscription.apply(key, value, &mut framing, &mut patterns_seen)?;
         }
         if let Some(id) = head.field("last-event-id").filter(|id| !id.is_empty()) {
-            subscription.since = Since::parse(id);
+            subscription.opening.since = Since::parse(id);
         }
         // A stream's connection always ends with it: no reason to be another audience.
         framing.last |= framing.row().shape == Shape::Stream;
@@ -158,10 +167,10 @@ impl Subscription {
         match key {
             b"topics" => add_patterns(value, patterns_seen, &mut self.wish.patterns)?,
             key if is_since(key) && !value.is_empty() => {
-                self.since = Since::parse(value.as_bytes());
+                self.opening.since = Since::parse(value.as_bytes());
             }
             b"snapshot" => {
-                self.snapshot = match value {
+                self.opening.snapshot = match value {
                     "0" => false,
                     "1" => true,
                     _ => return Err(Refusal::new(400, "snapshot is 0 or 1")),
@@ -175,11 +184,11 @@ impl Subscription {
             b"timeout" => {
                 let bad = Refusal::new(400, "timeout is a number of seconds from 0 to 60");
                 let seconds = number(value.as_bytes(), bad, 0.0, TIMEOUT_MAX_S)?;
-                self.timeout_ms = (seconds * 1000.0) as u64;
+                self.opening.timeout_ms = (seconds * 1000.0) as u64;
             }
             b"padding" => {
                 let bad = Refusal::new(400, "padding is a number of bytes from 0 to 8192");
-                self.padding = number(value.as_bytes(), bad, 0.0, PADDING_MAX)? as usize;
+                self.opening.padding = number(value.as_bytes(), bad, 0.0, PADDING_MAX)? as usize;
             }
             b"format" => match value {
                 "raw" => framing.dress = Dress::Raw,
@@ -248,10 +257,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            (s.wish.interval_ms, s.timeout_ms, s.padding),
+            (s.wish.interval_ms, s.opening.timeout_ms, s.opening.padding),
             (100, 60_000, 8192)
         );
-        assert!(!s.snapshot && s.since == Since::Nothing);
+        assert!(!s.opening.snapshot && s.opening.since == Since::Nothing);
         assert!(s.wish.patterns.wants("a") && s.wish.patterns.wants("b/x"));
         assert!(s.wish.patterns.wants("c") && !s.wish.patterns.wants("d"));
     }
@@ -260,7 +269,7 @@ mod tests {
     fn the_field_wins_over_the_query() {
         let s = parse("/events?since=a-1", "Last-Event-ID: b-2\r\n").unwrap();
         assert_eq!(
-            s.since,
+            s.opening.since,
             Since::Id {
                 log: "b".try_into().unwrap(),
                 seq: 2
@@ -268,7 +277,7 @@ mod tests {
         );
         let s = parse("/events?lastEventId=a-1", "Last-Event-ID:\r\n").unwrap();
         assert_eq!(
-            s.since,
+            s.opening.since,
             Since::Id {
                 log: "a".try_into().unwrap(),
                 seq: 1
@@ -285,7 +294,7 @@ mod tests {
             "a-99999999999999999999999",
         ] {
             let s = parse(&format!("/events?since={bad}"), "").unwrap();
-            assert_eq!(s.since, Since::Malformed, "{bad}");
+            assert_eq!(s.opening.since, Since::Malformed, "{bad}");
         }
     }
 

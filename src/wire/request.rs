@@ -194,6 +194,14 @@ pub enum Method {
     Other,
 }
 
+impl Method {
+    /// Whether a request with it changes something; what is not known may.
+    pub fn is_write(self) -> bool {
+        use Method::{Delete, Other, Post, Put};
+        matches!(self, Post | Put | Delete | Other)
+    }
+}
+
 const METHODS: [(&str, Method); 6] = [
     ("GET", Method::Get),
     ("HEAD", Method::Head),

@@ -5,7 +5,7 @@
 
 use super::Refusal;
 use super::request::Version;
-use super::text::http_date;
+use super::text::HttpDate;
 use crate::buffer::{Full, Writer};
 
 /// How the end of a body is found.
@@ -26,8 +26,8 @@ pub struct Head<'a> {
     pub status: u16,
     /// The version the request was made in.
     pub version: Version,
-    /// Seconds since 1970 for `Date`; none while the clock is not known.
-    pub date: Option<u64>,
+    /// The text of `Date`; none while the clock is not known.
+    pub date: Option<HttpDate>,
     /// The body's media type; empty for no field.
     pub content_type: &'a str,
     /// How the body ends.
@@ -76,8 +76,8 @@ pub fn write_head(head: &Head<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
     out.put(b"HTTP/1.1 ")?;
     out.put_u64(u64::from(head.status))?;
     out.put_all(&[b" ", reason_phrase(head.status).as_bytes(), b"\r\n"])?;
-    if let Some(date) = head.date {
-        out.put_all(&[b"Date: ", &http_date(date), b"\r\n"])?;
+    if let Some(date) = &head.date {
+        out.put_all(&[b"Date: ", date, b"\r\n"])?;
     }
     if !head.content_type.is_empty() {
         out.put_all(&[b"Content-Type: ", head.content_type.as_bytes(), b"\r\n"])?;
@@ -156,7 +156,7 @@ mod tests {
         let head = Head {
             status: 200,
             version: Version::Http10,
-            date: Some(0),
+            date: Some(super::super::text::http_date(0)),
             content_type: "text/plain",
             length: Length::Open,
             keep_alive: true,

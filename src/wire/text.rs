@@ -74,10 +74,13 @@ fn split_first(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
     }
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub type HttpDate = [u8; 29];
+
 /// The time as an IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`.
 ///
 /// Later than the year 9999 is the end of it: the format has four digits.
-pub fn http_date(unix_seconds: u64) -> [u8; 29] {
+pub fn http_date(unix_seconds: u64) -> HttpDate {
     const DAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed";
     const MONTHS: &[u8; 36] = b"MarAprMayJunJulAugSepOctNovDecJanFeb";
     const LAST: u64 = 253_402_300_799;

@@ -95,6 +95,7 @@ fn an_event_reaches_its_viewers_without_an_allocation() {
         board: "board".into(),
         policy: Policy::default(),
         seed: 1,
+        sends_per_turn: 512,
     };
     let sink = Sink {
         input: (0..200).map(|_| Vec::with_capacity(512)).collect(),

@@ -53,7 +53,9 @@ pub(crate) fn serve_if_asked() {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::bind(&[address], Vec::new(), settings, Path::new("/")).unwrap();
     println!("\nlistening {}", server.addresses()[0]);
-    server.run(&config, "/".into()).unwrap();
+    server
+        .run(&smol::LocalExecutor::new(), &config, "/".into())
+        .unwrap();
 }
 
 /// One connection, with what was read of it and not taken.

@@ -187,6 +187,7 @@ pub(crate) fn settings() -> Settings {
             behind_proxy: false,
         },
         seed: SEED,
+        sends_per_turn: 512,
     }
 }
 

@@ -1,0 +1,47 @@
+//! What the limits cost: the bytes that peers and their hub take when everything is used to the
+//! full. It sets nothing aside itself.
+
+use super::SPILL_BYTES;
+use super::exchange::Exchange;
+use super::slots::Slot;
+use super::spills;
+use crate::config::Limits;
+use crate::hub::audience::Audiences;
+use crate::limits::INPUT_BYTES_MAX;
+
+/// What one limit costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The limit's key, or what cannot be set.
+    pub name: &'static str,
+    /// How many there can be.
+    pub count: u64,
+    /// Bytes when all of them are used to the full.
+    pub bytes: u64,
+}
+
+/// What is set aside for `limits`.
+pub fn memory(limits: &Limits) -> [Cost; 5] {
+    // Each slot may stand once on the queue.
+    let slot = size_of::<Slot>() + size_of::<u32>();
+    let audience = Audiences::memory_bytes(1);
+    let page = slot + INPUT_BYTES_MAX + size_of::<Exchange>();
+    let topic = crate::hub::topic::Topics::memory_bytes(1);
+    let ring_bytes = crate::hub::log::Log::memory_bytes(limits.ring_bytes) as u64;
+    let cost = |name, count, each: usize| Cost {
+        name,
+        count,
+        bytes: count * each as u64,
+    };
+    [
+        cost("viewers", limits.viewers.into(), slot + audience),
+        cost("pages", limits.pages.into(), page),
+        cost("topics", limits.topics.into(), topic),
+        Cost {
+            name: "ring_bytes",
+            count: limits.ring_bytes as u64,
+            bytes: ring_bytes,
+        },
+        cost("unsent answers", spills(limits.viewers).into(), SPILL_BYTES),
+    ]
+}
