@@ -104,8 +104,17 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends `value` in decimal.
-    pub fn put_u64(&mut self, value: u64) -> Result<(), Full> {
-        self.put_radix(value, 10)
+    pub fn put_u64(&mut self, mut value: u64) -> Result<(), Full> {
+        let mut digits = [0u8; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                return self.put(&digits[at..]);
+            }
+        }
     }
 
     /// Appends `value` in lower-case hexadecimal: a chunk size.

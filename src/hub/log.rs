@@ -106,8 +106,8 @@ impl Log {
     }
 
     /// Appends an event; there must be room. Its sequence must be the next one.
-    pub(crate) fn append(&mut self, draft: &Draft<'_>, topic: u16) {
-        let bytes = draft.len();
+    /// `bytes` is the draft's length.
+    pub(crate) fn append(&mut self, draft: &Draft<'_>, bytes: usize, topic: u16) {
         assert_eq!(draft.seq, self.next, "sequences are consecutive");
         let at = self.place(bytes).expect("the hub evicts before it appends");
         let mut out = Writer::new(&mut self.bytes[at..at + bytes]);
@@ -167,7 +167,7 @@ mod tests {
         while log.must_evict(draft.len()).is_some() {
             log.evict();
         }
-        log.append(&draft, 7);
+        log.append(&draft, draft.len(), 7);
     }
 
     #[test]

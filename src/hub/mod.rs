@@ -186,19 +186,13 @@ impl Hub {
         ahead: Ahead,
     ) -> Result<(), Refused> {
         let seq = self.head() + 1 + ahead.events;
-        let bytes = Draft {
+        let draft = Draft {
             seq,
             ..self.draft(topic, value, state, now)
-        }
-        .len();
-        // A forgotten topic's event grows by its state; it was short enough when it was published.
-        if bytes > EVENT_BYTES_MAX && !matches!(state, State::Gone | State::Stale) {
-            return Err(Refused::TooLong(bytes));
-        }
-        if self.topics.find(topic).is_none() && self.topics.room() <= ahead.new_topics {
-            return Err(Refused::TopicsFull);
-        }
-        Ok(())
+        };
+        is_short(draft.len(), state)?;
+        let is_new = self.topics.find(topic).is_none();
+        has_room(is_new, self.topics.room(), ahead.new_topics)
     }
 
     /// Appends an event. `topic` must be a valid name, `value` canonical JSON text.
@@ -209,12 +203,16 @@ impl Hub {
         state: State,
         now: Now,
     ) -> Result<Seq, Refused> {
-        self.check(topic, value, state, now, Ahead::default())?;
         let bytes = self.draft(topic, value, state, now).len();
+        is_short(bytes, state)?;
+        let mut slot = self.topics.find(topic);
+        has_room(slot.is_none(), self.topics.room(), 0)?;
         while let Some(oldest) = self.log.must_evict(bytes) {
-            self.evict(oldest);
+            if self.evict(oldest) {
+                slot = self.topics.find(topic);
+            }
         }
-        let slot = match self.topics.find(topic) {
+        let slot = match slot {
             Some(slot) => slot,
             None => {
                 let slot = self.topics.add(topic).ok_or(Refused::TopicsFull)?;
@@ -232,7 +230,7 @@ impl Hub {
             state,
         };
         let retained = self.topics.retained(slot).map(|event| event.seq);
-        self.log.append(&draft, slot);
+        self.log.append(&draft, bytes, slot);
         if let Some(left) = retained {
             self.topics.topic_mut(slot).overwritten = left;
         }
@@ -253,19 +251,28 @@ impl Hub {
         seq
     }
 
-    fn evict(&mut self, seq: Seq) {
+    /// Drops the oldest event; whether its topic went with it.
+    fn evict(&mut self, seq: Seq) -> bool {
         let slot = self.log.topic(seq);
         let topic = self.topics.topic_mut(slot);
+        let mut is_freed = false;
         if topic.last != seq {
             topic.overwritten = seq;
         } else if topic.state == State::Gone {
             self.freed = self.freed.max(seq);
             self.audiences.match_topic(slot, None);
             self.topics.remove(slot);
+            is_freed = true;
         } else if let Some(event) = self.log.event(seq) {
             self.topics.retain(event);
         }
         self.log.evict();
+        is_freed
+    }
+
+    /// How many want the topic of an event that is in the ring.
+    pub fn subscribers(&self, seq: Seq) -> u32 {
+        self.audiences.subscribers(self.log.topic(seq))
     }
 
     /// The audience with this wish, made if there is none; `None` when the table is full. A new one
@@ -343,6 +350,22 @@ impl Hub {
             plan,
             catching_up,
         }
+    }
+}
+
+/// A forgotten topic's event grows by its state; it was short enough when it was published.
+fn is_short(bytes: usize, state: State) -> Result<(), Refused> {
+    match state {
+        State::Ok | State::Error if bytes > EVENT_BYTES_MAX => Err(Refused::TooLong(bytes)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a topic that is new finds room behind those that come before it.
+fn has_room(is_new: bool, room: usize, ahead: usize) -> Result<(), Refused> {
+    match is_new && room <= ahead {
+        true => Err(Refused::TopicsFull),
+        false => Ok(()),
     }
 }
 

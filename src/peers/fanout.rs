@@ -433,15 +433,22 @@ fn send_along<O: Outlet>(
     slot: &mut u32,
     left: &mut u32,
 ) -> Option<(u32, Sent)> {
-    while *slot != NOBODY && *left > 0 {
-        let this = core::mem::replace(slot, slots[*slot].next);
-        *left -= 1;
+    let (mut next, mut budget) = (*slot, *left);
+    let mut stopped = None;
+    while next != NOBODY && budget > 0 {
+        let this = next;
+        next = slots[this].next;
+        budget -= 1;
         match outlet.send(this, bytes) {
             Sent::Bytes(sent) if sent == bytes.len() => {}
-            stopped => return Some((this, stopped)),
+            short => {
+                stopped = Some((this, short));
+                break;
+            }
         }
     }
-    None
+    (*slot, *left) = (next, budget);
+    stopped
 }
 
 /// What a feed became in the scratch.

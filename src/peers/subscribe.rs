@@ -58,7 +58,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     fn lost_at(&self, start: Start, set: &TopicSet) -> Lost {
-        if start.catch_up {
+        if start.catch_up || !self.hub.is_lapped(start.cursor) {
             return Lost {
                 count: 0,
                 exact: true,

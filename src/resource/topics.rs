@@ -232,14 +232,9 @@ pub fn publish(
         .hub
         .publish(name, value, State::Ok, context.now)
         .map_err(|error| refused(error, None))?;
-    let slot = context
-        .hub
-        .topics
-        .find(name)
-        .expect("a published topic is there");
     put_id(context.hub, seq, out).map_err(too_small)?;
     out.put(br#","subscribers":"#).map_err(too_small)?;
-    out.put_u64(u64::from(context.hub.audiences.subscribers(slot)))
+    out.put_u64(u64::from(context.hub.subscribers(seq)))
         .map_err(too_small)?;
     out.put(b"}").map_err(too_small)?;
     Ok(Reply::fresh(JSON))

@@ -251,9 +251,19 @@ impl Output<'_, '_> {
     }
 }
 
-/// Whether a byte of a string stands for itself in canonical text.
+/// Which bytes of a string stand for themselves in canonical text.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&');
+        byte += 1;
+    }
+    plain
+};
+
 fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
+    PLAIN[usize::from(byte)]
 }
 
 /// How many bytes at the start of `text` stand for themselves.
@@ -298,25 +308,28 @@ enum Next {
 fn rewrite(text: &[u8], out: &mut Output<'_, '_>) -> Result<(), Error> {
     let mut pass = Pass {
         text,
+        from: 0,
         at: 0,
         open: Open::default(),
         out,
     };
     let mut next = Next::Value;
     loop {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(pass.at) {
-            pass.at += 1;
+        if let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(pass.at) {
+            pass.hand_out()?;
+            pass.leave_out(1);
+            continue;
         }
         next = match (next, text.get(pass.at)) {
-            (Next::Nothing, None) => return Ok(()),
-            (Next::Value | Next::ElementOrEnd, Some(b'[')) => pass.open(b"[", false)?,
-            (Next::Value | Next::ElementOrEnd, Some(b'{')) => pass.open(b"{", true)?,
-            (Next::ElementOrEnd, Some(b']')) => pass.close(b"]")?,
-            (Next::KeyOrEnd, Some(b'}')) => pass.close(b"}")?,
-            (Next::CommaOrEnd, Some(b']')) if !pass.open.is_object() => pass.close(b"]")?,
-            (Next::CommaOrEnd, Some(b'}')) if pass.open.is_object() => pass.close(b"}")?,
+            (Next::Nothing, None) => return pass.hand_out(),
+            (Next::Value | Next::ElementOrEnd, Some(b'[')) => pass.open(false)?,
+            (Next::Value | Next::ElementOrEnd, Some(b'{')) => pass.open(true)?,
+            (Next::ElementOrEnd, Some(b']')) => pass.close(),
+            (Next::KeyOrEnd, Some(b'}')) => pass.close(),
+            (Next::CommaOrEnd, Some(b']')) if !pass.open.is_object() => pass.close(),
+            (Next::CommaOrEnd, Some(b'}')) if pass.open.is_object() => pass.close(),
             (Next::CommaOrEnd, Some(b',')) => {
-                pass.symbol(b",")?;
+                pass.at += 1;
                 if pass.open.is_object() {
                     Next::Key
                 } else {
@@ -324,7 +337,7 @@ fn rewrite(text: &[u8], out: &mut Output<'_, '_>) -> Result<(), Error> {
                 }
             }
             (Next::Colon, Some(b':')) => {
-                pass.symbol(b":")?;
+                pass.at += 1;
                 Next::Value
             }
             (Next::Key | Next::KeyOrEnd, Some(b'"')) => {
@@ -358,9 +371,11 @@ impl Open {
     }
 }
 
-/// The state of the one pass.
+/// The state of the one pass. What is canonical as it stands is handed out in whole runs.
 struct Pass<'p, 'o, 'w> {
     text: &'p [u8],
+    /// Everything before was handed out, or left out.
+    from: usize,
     at: usize,
     open: Open,
     out: &'p mut Output<'o, 'w>,
@@ -375,19 +390,20 @@ impl Pass<'_, '_, '_> {
         }
     }
 
-    fn put(&mut self, text: &[u8]) -> Result<(), Error> {
-        let at = self.at;
-        self.out.put(text).map_err(|Full| full(at))
+    /// Copies what stands before `at` and was not handed out yet.
+    fn hand_out(&mut self) -> Result<(), Error> {
+        let run = &self.text[self.from..self.at];
+        self.from = self.at;
+        self.out.put(run).map_err(|Full| full(self.at))
     }
 
-    /// Copies one byte of structure.
-    fn symbol(&mut self, symbol: &[u8; 1]) -> Result<(), Error> {
-        self.put(symbol)?;
-        self.at += 1;
-        Ok(())
+    /// Goes on behind `bytes` that are not to be copied.
+    fn leave_out(&mut self, bytes: usize) {
+        self.at += bytes;
+        self.from = self.at;
     }
 
-    fn open(&mut self, symbol: &[u8; 1], is_object: bool) -> Result<Next, Error> {
+    fn open(&mut self, is_object: bool) -> Result<Next, Error> {
         if self.open.depth == JSON_DEPTH_MAX {
             return Err(Error {
                 at: self.at,
@@ -395,7 +411,7 @@ impl Pass<'_, '_, '_> {
                 wanted: "less nesting",
             });
         }
-        self.symbol(symbol)?;
+        self.at += 1;
         self.open.depth += 1;
         self.open.objects = self.open.objects << 1 | u64::from(is_object);
         Ok(if is_object {
@@ -405,11 +421,11 @@ impl Pass<'_, '_, '_> {
         })
     }
 
-    fn close(&mut self, symbol: &[u8; 1]) -> Result<Next, Error> {
-        self.symbol(symbol)?;
+    fn close(&mut self) -> Next {
+        self.at += 1;
         self.open.depth -= 1;
         self.open.objects >>= 1;
-        Ok(self.behind_value())
+        self.behind_value()
     }
 
     fn behind_value(&self) -> Next {
@@ -446,7 +462,6 @@ impl Pass<'_, '_, '_> {
         let rest = &self.text[self.at..];
         for literal in ["true", "false", "null"] {
             if rest.starts_with(literal.as_bytes()) {
-                self.put(literal.as_bytes())?;
                 self.at += literal.len();
                 return Ok(());
             }
@@ -456,7 +471,6 @@ impl Pass<'_, '_, '_> {
 
     /// RFC 8259 section 6; its digits are copied as they stand.
     fn number(&mut self) -> Result<(), Error> {
-        let start = self.at;
         self.skip(b"-");
         if !self.skip(b"0") {
             self.digits()?;
@@ -468,7 +482,7 @@ impl Pass<'_, '_, '_> {
             self.skip(b"+-");
             self.digits()?;
         }
-        self.put(&self.text[start..self.at])
+        Ok(())
     }
 
     /// Skips one byte when it is one of `wanted`.
@@ -495,20 +509,22 @@ impl Pass<'_, '_, '_> {
 
     /// A string, from its opening quote.
     fn string(&mut self) -> Result<(), Error> {
-        self.symbol(b"\"")?;
+        self.at += 1;
         loop {
-            let run = plain_run(&self.text[self.at..]);
-            self.put(&self.text[self.at..self.at + run])?;
-            self.at += run;
+            self.at += plain_run(&self.text[self.at..]);
             match self.text.get(self.at) {
-                Some(b'"') => return self.symbol(b"\""),
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
                 None => return Err(self.syntax("a closing quote")),
                 Some(_) => {}
             }
+            self.hand_out()?;
             let (character, len) = character(self.text, self.at)?;
-            let at = self.at;
-            self.out.put_character(character).map_err(|Full| full(at))?;
-            self.at += len;
+            let put = self.out.put_character(character);
+            put.map_err(|Full| full(self.at))?;
+            self.leave_out(len);
         }
     }
 }

@@ -38,31 +38,30 @@ pub struct Head<'a> {
     pub fields: &'a [&'a str],
 }
 
-/// The reason phrase of each status we send.
-pub const fn reason_phrase(status: u16) -> &'static str {
+/// The status line of each status we send.
+const fn status_line(status: u16) -> &'static str {
     match status {
-        200 => "OK",
-        204 => "No Content",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        408 => "Request Timeout",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        415 => "Unsupported Media Type",
-        417 => "Expectation Failed",
-        421 => "Misdirected Request",
-        426 => "Upgrade Required",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        503 => "Service Unavailable",
-        505 => "HTTP Version Not Supported",
-        507 => "Insufficient Storage",
-        _ => "Unknown",
+        200 => "HTTP/1.1 200 OK\r\n",
+        204 => "HTTP/1.1 204 No Content\r\n",
+        304 => "HTTP/1.1 304 Not Modified\r\n",
+        400 => "HTTP/1.1 400 Bad Request\r\n",
+        403 => "HTTP/1.1 403 Forbidden\r\n",
+        404 => "HTTP/1.1 404 Not Found\r\n",
+        405 => "HTTP/1.1 405 Method Not Allowed\r\n",
+        406 => "HTTP/1.1 406 Not Acceptable\r\n",
+        408 => "HTTP/1.1 408 Request Timeout\r\n",
+        413 => "HTTP/1.1 413 Content Too Large\r\n",
+        414 => "HTTP/1.1 414 URI Too Long\r\n",
+        415 => "HTTP/1.1 415 Unsupported Media Type\r\n",
+        417 => "HTTP/1.1 417 Expectation Failed\r\n",
+        421 => "HTTP/1.1 421 Misdirected Request\r\n",
+        426 => "HTTP/1.1 426 Upgrade Required\r\n",
+        431 => "HTTP/1.1 431 Request Header Fields Too Large\r\n",
+        501 => "HTTP/1.1 501 Not Implemented\r\n",
+        503 => "HTTP/1.1 503 Service Unavailable\r\n",
+        505 => "HTTP/1.1 505 HTTP Version Not Supported\r\n",
+        507 => "HTTP/1.1 507 Insufficient Storage\r\n",
+        _ => "HTTP/1.1 500 Internal Server Error\r\n",
     }
 }
 
@@ -73,9 +72,7 @@ pub const STREAMING: &str = "Cache-Control: no-cache, no-store, must-revalidate\
 
 /// Writes a head with its empty line.
 pub fn write_head(head: &Head<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
-    out.put(b"HTTP/1.1 ")?;
-    out.put_u64(u64::from(head.status))?;
-    out.put_all(&[b" ", reason_phrase(head.status).as_bytes(), b"\r\n"])?;
+    out.put(status_line(head.status).as_bytes())?;
     if let Some(date) = &head.date {
         out.put_all(&[b"Date: ", date, b"\r\n"])?;
     }
