@@ -23,8 +23,19 @@ const PARTS: [(&str, &str, &str); 2] = [
     ("/* script.js */", "src/dashboard/script.js", "</script"),
 ];
 
+/// Two packages are built from this folder, each with what it embeds.
 fn main() {
+    if env::var("CARGO_PKG_NAME").as_deref() == Ok("encke-core") {
+        env::set_current_dir("../..").expect("src/core is two folders below");
+        return embed_page();
+    }
+    write("profiles.rs", profiles().as_bytes());
     println!("cargo::rerun-if-changed=src/build.rs");
+    println!("cargo::rustc-env=ENCKE_BUILD_EPOCH={}", build_epoch());
+    shrink();
+}
+
+fn embed_page() {
     let page = page();
     let gzip = gzip(page.as_bytes());
     assert!(
@@ -41,9 +52,6 @@ fn main() {
     );
     write("index.html.gz", &gzip);
     write("dashboard.rs", constants.as_bytes());
-    write("profiles.rs", profiles().as_bytes());
-    println!("cargo::rustc-env=ENCKE_BUILD_EPOCH={}", build_epoch());
-    shrink();
 }
 
 /// Leaves out of a release binary what it never reads, where the linker is lld: it has to be told
@@ -196,7 +204,9 @@ fn git(arguments: &[&str]) -> Option<String> {
 }
 
 fn read(path: &str) -> String {
-    println!("cargo::rerun-if-changed={path}");
+    // Cargo takes what is relative as below the package.
+    let absolute = fs::canonicalize(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    println!("cargo::rerun-if-changed={}", absolute.display());
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

@@ -11,13 +11,17 @@
 //!   each plain resource · `dashboard` the page
 //! - L3 `access` who may do what · `connection` one peer's requests · `peers` all peers: exchanges,
 //!   fan-out, deadlines (uses `access` and `connection`)
-//! - L4 `clock` · `source` the board's readings · `server` sockets, the epoll loop, start and end ·
-//!   `doctor` what is wrong with the board, and what mends it
+//! - L4 `sockets` those of peers · `clock` · `source` the board's readings · `server` the epoll
+//!   loop, start and end · `doctor` what is wrong with the board, and what mends it
 //! - L5 `cli`, `main` flags, banner, client commands
 //!
 //! # The way of an event
 //! A source reads, or a peer posts; `Hub::publish` encodes the event once, into the ring; at the
 //! end of the turn `Peers::flush` renders it once for each audience and sends it to each member.
+//!
+//! # Two crates
+//! What every event and every request goes through is a crate of its own, `encke_core`, whose root
+//! is `src/core.rs`: it alone is compiled for speed. The rest runs seldom, and is compiled for size.
 //!
 //! # What is deliberately absent
 //! - No queue per viewer: the log is the queue, the cursor is the back-pressure.
@@ -25,22 +29,16 @@
 //! - No allocation between a published event and a socket.
 //! - No lock on the event path, no recursion on a peer's input, no write to a disk.
 
-pub mod access;
 pub mod board;
-pub mod buffer;
 pub mod by_name;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod connection;
 pub mod doctor;
-pub mod hub;
-pub mod limits;
 pub mod log;
-pub mod name;
-pub mod peers;
-pub mod resource;
 pub mod server;
 pub mod source;
-pub mod transport;
-pub mod wire;
+
+pub use encke_core::{
+    access, buffer, connection, hub, limits, name, peers, resource, sockets, transport, wire,
+};

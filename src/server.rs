@@ -7,7 +7,6 @@
 mod activation;
 mod notify;
 mod roll;
-mod sockets;
 mod tasks;
 
 use core::cell::RefCell;
@@ -38,11 +37,12 @@ use crate::hub::topic::Naming;
 use crate::hub::{Now, Refused};
 use crate::log;
 use crate::peers::{Peers, Settings};
+use crate::sockets::{self, Accepted, Sockets, TOKEN};
 use crate::source;
 pub use activation::handed;
 use notify::Notify;
 use roll::Roll;
-use sockets::{Accepted, Sockets, TOKEN};
+
 use tasks::{Bell, Tasks};
 
 const TIMER: u64 = 1 << 32;
@@ -270,13 +270,13 @@ impl Server {
                 rung |= self.dispatch(event);
             }
             self.accept();
-            self.peers.run_queue();
+            self.peers.go_on_all();
             if rung {
                 tasks.poll();
             }
             self.take(&inbox);
             self.pass_time(&pulse);
-            self.peers.flush();
+            self.peers.end_turn();
             if self
                 .drain_until_ms
                 .is_some_and(|until_ms| self.peers.now().ms >= until_ms)
@@ -349,30 +349,9 @@ impl Server {
             }
             _ if data == TOKEN | BELL => return true,
             _ if data & TOKEN != 0 => self.accepting = true,
-            _ => self.peer_event(data, event.flags),
+            _ => self.peers.hear(event),
         }
         false
-    }
-
-    fn peer_event(&mut self, data: u64, flags: EventFlags) {
-        let Some(slot) = self.peers.outlet.slot(data) else {
-            return;
-        };
-        if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
-            return self.peers.close(slot);
-        }
-        if flags.contains(EventFlags::OUT) {
-            self.peers.writable(slot);
-        }
-        // Each of these may end the peer.
-        if self.peers.outlet.slot(data).is_none() {
-            return;
-        }
-        if flags.contains(EventFlags::RDHUP) {
-            self.peers.half_closed(slot);
-        } else if flags.contains(EventFlags::IN) {
-            self.peers.readable(slot);
-        }
     }
 
     fn accept(&mut self) {
@@ -386,11 +365,11 @@ impl Server {
             while left > 0 {
                 left -= 1;
                 match sockets::accept(&self.listeners[index]) {
-                    Accepted::Peer(socket) => self.take_in(socket),
+                    Accepted::Peer(socket) => self.peers.take_in(socket),
                     Accepted::Nobody => break,
                     Accepted::NotNow => {
                         // Somebody idle gives up a descriptor for somebody new.
-                        if self.peers.evict().is_none() {
+                        if !self.peers.give_up_one() {
                             if self.few_descriptors.may(now_ms, SHORTAGE_MS) {
                                 log::warning(format_args!(
                                     "somebody has to wait: there are too few file descriptors, \
@@ -405,15 +384,6 @@ impl Server {
             }
         }
         self.accepting = left == 0;
-    }
-
-    fn take_in(&mut self, socket: OwnedFd) {
-        let Some(slot) = self.peers.accept() else {
-            return sockets::turn_away(socket);
-        };
-        if self.peers.outlet.insert(slot, socket).is_err() {
-            self.peers.close(slot);
-        }
     }
 
     /// Takes what the tasks left.
@@ -447,7 +417,7 @@ impl Server {
                         "stopping: {} viewers are told",
                         self.viewers()
                     ));
-                    self.peers.drain();
+                    self.peers.say_goodbye();
                 }
             }
         }
@@ -510,7 +480,6 @@ impl Server {
                     CLOCK_UNKNOWN_MS
                 };
         }
-        self.peers.sweep();
     }
 }
 

@@ -49,7 +49,7 @@ impl Plan {
             return Err(error);
         }
         Ok(Plan {
-            costs: peers::memory(&limits).to_vec(),
+            costs: costs(&limits).to_vec(),
             config,
             profile,
             machine,
@@ -66,9 +66,19 @@ impl Plan {
     }
 }
 
+/// What each of `limits` costs.
+fn costs(limits: &Limits) -> [Cost; 5] {
+    peers::memory(peers::Limits {
+        viewers: limits.viewers,
+        pages: limits.pages,
+        topics: limits.topics,
+        ring_bytes: limits.ring_bytes,
+    })
+}
+
 /// What `limits` cost together, in bytes at most.
 fn cost(limits: &Limits) -> u64 {
-    peers::memory(limits).iter().map(|cost| cost.bytes).sum()
+    costs(limits).iter().map(|cost| cost.bytes).sum()
 }
 
 /// `encke boards`: the table of profiles, with a star before the one that fits this machine.

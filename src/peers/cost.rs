@@ -5,7 +5,6 @@ use super::SPILL_BYTES;
 use super::exchange::Exchange;
 use super::slots::Slot;
 use super::spills;
-use crate::config::Limits;
 use crate::hub::audience::Audiences;
 use crate::limits::INPUT_BYTES_MAX;
 
@@ -20,8 +19,21 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+/// How many of each thing there may be, as `[limits]` of the configuration says.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Streams and held polls.
+    pub viewers: u32,
+    /// Slots for others, and buffers for requests.
+    pub pages: u32,
+    /// Topics.
+    pub topics: u32,
+    /// Bytes of the ring.
+    pub ring_bytes: usize,
+}
+
 /// What is set aside for `limits`.
-pub fn memory(limits: &Limits) -> [Cost; 5] {
+pub fn memory(limits: Limits) -> [Cost; 5] {
     // Each slot may stand once on the queue.
     let slot = size_of::<Slot>() + size_of::<u32>();
     let audience = Audiences::memory_bytes(1);

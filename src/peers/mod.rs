@@ -22,7 +22,7 @@ mod sweep;
 
 use std::collections::VecDeque;
 
-pub use cost::{Cost, memory};
+pub use cost::{Cost, Limits, memory};
 
 use exchange::{CONTINUE, Exchange};
 use fanout::{Flushing, Run};

@@ -13,6 +13,7 @@ mod proof;
 mod report;
 mod server;
 mod shapes;
+mod sockets;
 mod world;
 
 use std::process::ExitCode;

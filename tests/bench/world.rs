@@ -6,23 +6,20 @@
 
 use core::mem::MaybeUninit;
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::epoll::{self, CreateFlags, Event, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::{
-    self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, socket_with,
-    sockopt,
-};
+use rustix::net::{self, RecvFlags, sockopt};
 use rustix::time::Timespec;
 
 use crate::Outcome;
 use crate::book::{Book, Seat};
 use crate::client::{Decoder, Heard, Transport};
 use crate::server::Server;
+use crate::sockets::{EDGES, failed, open, send_all, watch};
 
 /// Event data of the connection that publishes, and of the crowd.
 const PUBLISHER: u64 = u64::MAX;
@@ -30,15 +27,8 @@ const CROWD: u64 = u64::MAX - 1;
 const EVENTS: usize = 512;
 /// Viewers of the crowd that are heard before the others have their turn again.
 const CROWD_EVENTS: usize = 4;
-/// Viewers connect from 127.0.1.1 on, so that ports do not run out.
-const ADDRESSES: usize = 4;
 /// Connections that are not ready yet, at once.
 const HALF_OPEN: usize = 64;
-/// What every connection is watched for.
-const EDGES: EventFlags = EventFlags::IN
-    .union(EventFlags::OUT)
-    .union(EventFlags::RDHUP)
-    .union(EventFlags::ET);
 /// Nothing that is waited for takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -94,33 +84,6 @@ pub(crate) struct World {
     events: Vec<Event>,
 }
 
-fn failed(what: &str, error: Errno) -> String {
-    format!("{what}: {error}")
-}
-
-/// A socket that connects to the server.
-pub(crate) fn open(
-    to: SocketAddrV4,
-    from: usize,
-    receive_bytes: Option<usize>,
-) -> Outcome<OwnedFd> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None);
-    let socket = socket.map_err(|error| failed("socket", error))?;
-    sockopt::set_tcp_nodelay(&socket, true).map_err(|error| failed("TCP_NODELAY", error))?;
-    // Leaves no port in TIME_WAIT.
-    let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
-    if let Some(bytes) = receive_bytes {
-        let _ = sockopt::set_socket_recv_buffer_size(&socket, bytes);
-    }
-    let address = Ipv4Addr::new(127, 0, 1, 1 + (from % ADDRESSES) as u8);
-    bind(&socket, &SocketAddrV4::new(address, 0)).map_err(|error| failed("bind", error))?;
-    match connect(&socket, &to) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
-        Err(error) => Err(failed("connect", error)),
-    }
-}
-
 impl World {
     /// A world without viewers, and with one event published.
     pub(crate) fn new(server: Server, topics: &[String], payload: usize) -> Outcome<World> {
@@ -169,6 +132,14 @@ impl World {
 
     /// Meets the server: the first event tells the name of its log.
     fn meet(&mut self) -> Outcome<()> {
+        self.publish(0, Instant::now())?;
+        self.until("the answer to the first event", |world| {
+            world.awaited.is_empty()
+        })
+    }
+
+    /// Connects who publishes.
+    fn connect_publisher(&mut self) -> Outcome<()> {
         let publisher = open(self.server.address, 0, None)?;
         watch(&self.epoll, &publisher, PUBLISHER, EDGES)?;
         let until = Instant::now() + PATIENCE;
@@ -181,10 +152,7 @@ impl World {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.publisher = Some(publisher);
-        self.publish(0, Instant::now())?;
-        self.until("the answer to the first event", |world| {
-            world.awaited.is_empty()
-        })
+        Ok(())
     }
 
     /// Adds viewers, not connected yet; the index of the first.
@@ -307,6 +275,9 @@ impl World {
              Content-Length: {bytes}\r\n\r\n{body}"
         );
         self.awaited.push_back(self.book.head());
+        if self.publisher.is_none() {
+            self.connect_publisher()?;
+        }
         let publisher = self.publisher.as_ref().ok_or("nobody publishes")?;
         send_all(publisher, request.as_bytes()).map_err(|why| format!("publish: {why}"))
     }
@@ -369,6 +340,11 @@ impl World {
                 return Ok(());
             };
             let bytes = match net::recv(publisher, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+                // A connection that was idle for long.
+                Ok((_, 0)) if self.awaited.is_empty() => {
+                    self.publisher = None;
+                    return Ok(());
+                }
                 Ok((_, 0)) => return Err("the server ended the publisher".to_string()),
                 Ok((_, bytes)) => bytes,
                 Err(Errno::AGAIN | Errno::INTR | Errno::NOTCONN) => return Ok(()),
@@ -497,20 +473,6 @@ impl World {
         viewer.state = State::Closed;
         viewer.socket = None;
         self.ended.push(index);
-    }
-}
-
-fn watch(epoll: &OwnedFd, fd: &OwnedFd, data: u64, flags: EventFlags) -> Outcome<()> {
-    let watched = epoll::add(epoll, fd, EventData::new_u64(data), flags);
-    watched.map_err(|error| failed("epoll_ctl", error))
-}
-
-/// Sends all of it at once, which a socket that is not behind takes.
-fn send_all(socket: &OwnedFd, bytes: &[u8]) -> Outcome<()> {
-    match net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-        Ok(sent) if sent == bytes.len() => Ok(()),
-        Ok(sent) => Err(format!("only {sent} of {} bytes are taken", bytes.len())),
-        Err(error) => Err(failed("send", error)),
     }
 }
 

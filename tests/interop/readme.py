@@ -125,7 +125,7 @@ class Readme(unittest.TestCase):
         source = "".join(
             (common.ROOT / path).read_text()
             for path in ["src/limits.rs", "boards/generic.toml", "src/peers/sweep.rs", "src/server.rs",
-                         "src/server/sockets.rs"])
+                         "src/sockets.rs"])
         for pattern, words in [
             (r"viewers = 10000", "| 10000, or fewer"),
             (r"pages = 256", "(`pages`) | 256 |"),

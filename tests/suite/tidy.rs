@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("access", 3),
     ("connection", 3),
     ("peers", 3),
+    ("sockets", 4),
     ("clock", 4),
     ("doctor", 4),
     ("source", 4),
@@ -27,6 +28,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("cli", 5),
     ("main", 5),
     ("lib", 5),
+    ("core", 5),
 ];
 
 /// Which siblings a module may use.
@@ -39,7 +41,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("peers", &["access", "connection"]),
     ("source", &["clock"]),
     ("doctor", &["clock"]),
-    ("server", &["clock", "source"]),
+    ("server", &["clock", "sockets", "source"]),
 ];
 
 /// What only layer 4 and above may speak of.

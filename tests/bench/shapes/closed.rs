@@ -31,7 +31,6 @@ pub(crate) fn run(args: &Args, report: &Report) -> Outcome<()> {
             world.connect(0..count)?;
             let until = Until::Time(args.time(3.0, 1.5));
             let run = drive::closed(&mut world, args.window, until)?;
-            world.server.end()?;
             let window = match args.window {
                 1 => String::new(),
                 window => format!("-w{window}"),

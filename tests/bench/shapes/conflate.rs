@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args, report: &Report) -> Outcome<()> {
             }
             world.connect(0..count)?;
             let (heard, cpu) = (world.book.deliveries, world.server.cpu());
-            let (time, rate) = (args.time(10.0, 4.0), args.rate.unwrap_or(RATE));
+            let (time, rate) = (args.time(10.0, 3.0), args.rate.unwrap_or(RATE));
             let goes_on = |_: &_, passed| passed < time;
             drive::at_rate(&mut world, rate, goes_on, |world, due| {
                 world.publish_all(due)
@@ -36,7 +36,6 @@ pub(crate) fn run(args: &Args, report: &Report) -> Outcome<()> {
             let cpu = world.server.cpu() - cpu;
             world.pass(LAST_TICK)?;
             let heard = world.book.deliveries - heard;
-            world.server.end()?;
             let newest = world.book.newest();
             let lacking = world.seats().filter(|seat| seat.newest != newest).count();
             if lacking > 0 {

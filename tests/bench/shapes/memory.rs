@@ -28,7 +28,6 @@ pub(crate) fn run(args: &Args, report: &Report) -> Outcome<()> {
         world.connect(FEW..count)?;
         world.pass(SETTLE)?;
         let many = world.server.memory();
-        world.server.end()?;
         let grown = many.anonymous as f64 - few.anonymous as f64;
         let name = |what: &str| format!("memory.{}.{what}", transport.name());
         report.figure(&name("base_rss"), base.resident as f64 / 1024.0, "KiB");

@@ -20,7 +20,6 @@ pub(crate) fn run(args: &Args, report: &Report) -> Outcome<()> {
             let time = args.time(10.0, 4.0);
             drive::paced(&mut world, rate, time / 10)?;
             let run = drive::paced(&mut world, rate, time)?;
-            world.server.end()?;
             let name = |what: &str| format!("paced.{}.{count}.{what}", transport.name());
             report.figure(&name("p50"), run.late_us(500), "us");
             report.figure(&name("p99"), run.late_us(990), "us");

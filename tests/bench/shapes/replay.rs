@@ -68,7 +68,6 @@ fn one(args: &Args, report: &Report, transport: Transport, count: usize) -> Outc
     let (time, cpu) = (world.last_ready - begun, world.server.cpu() - cpu);
     // Live events reach the crowd, too.
     world.pass(Duration::from_millis(200))?;
-    world.server.end()?;
     let head = world.book.head();
     if let Some(seat) = world.seats().find(|seat| seat.reset || seat.cursor != head) {
         return Err(format!("a viewer was not brought to the end: {seat:?}"));

@@ -90,7 +90,6 @@ fn one(args: &Args, report: &Report, transport: Transport, count: usize) -> Outc
     let (turned_away, last_due) = come_back(&mut world, count, ended)?;
     let cpu = world.server.cpu() - cpu;
     let peak = world.server.memory().peak;
-    world.server.end()?;
     if world.seats().any(|seat| !seat.reset) {
         return Err("a viewer was not told that everything begins anew".to_string());
     }

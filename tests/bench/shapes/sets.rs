@@ -61,6 +61,5 @@ fn time(args: &Args, transport: Transport, count: usize, query: Query) -> Outcom
     world.connect(0..count)?;
     let until = Until::Time(args.time(2.0, 1.5));
     let run = drive::closed(&mut world, args.window, until)?;
-    world.server.end()?;
     Ok(run.cpu_us_per_delivery())
 }

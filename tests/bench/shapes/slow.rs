@@ -20,12 +20,15 @@ use crate::args::Args;
 use crate::client::Transport;
 use crate::drive::{self, Until, median};
 use crate::report::Report;
-use crate::world::{self, World};
+use crate::sockets;
+use crate::world::World;
 
 /// The smallest that the kernel gives: it takes a little more.
 const RECEIVE_BYTES: usize = 1024;
 /// Published before each measurement: events of so many bytes, twice what the kernel holds.
 const FILL: (usize, usize) = (128, 2048);
+/// Events a second.
+const RATE: f64 = 20.0;
 /// Slow readers beside the others.
 const SLOW: [usize; 3] = [0, 1, 100];
 
@@ -63,7 +66,7 @@ fn read_slowly(
 ) -> Outcome<u64> {
     let request = transport.request(&from_now(0), "", &address.to_string());
     let connect = |number| -> Outcome<OwnedFd> {
-        let socket = world::open(address, number, Some(RECEIVE_BYTES))?;
+        let socket = sockets::open(address, number, Some(RECEIVE_BYTES))?;
         let until = Instant::now() + Duration::from_secs(5);
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         while Instant::now() < until {
@@ -102,12 +105,18 @@ fn beside(
 ) -> Outcome<(f64, u64)> {
     let slow = Slow::start(count, world.server.address, transport);
     world.pass(Duration::from_millis(300))?;
+    fill(world)?;
+    let rate = args.rate.unwrap_or(RATE);
+    let run = drive::paced(world, rate, args.time(5.0, 2.5))?;
+    Ok((run.late_us(990), slow.end()?))
+}
+
+/// Publishes more than the kernel holds for who does not read.
+fn fill(world: &mut World) -> Outcome<()> {
     let usual = core::mem::replace(&mut world.payload, FILL.1);
     drive::closed(world, 1, Until::Events(FILL.0))?;
     world.payload = usual;
-    let rate = args.rate.unwrap_or(10.0);
-    let run = drive::paced(world, rate, args.time(5.0, 3.0))?;
-    Ok((run.late_us(990), slow.end()?))
+    Ok(())
 }
 
 pub(crate) fn run(args: &Args, report: &Report) -> Outcome<()> {
@@ -122,19 +131,21 @@ pub(crate) fn run(args: &Args, report: &Report) -> Outcome<()> {
         let mut figures = [(); SLOW.len()].map(|()| Vec::new());
         let mut ratios = figures.clone();
         let mut came_back = 0;
-        for _ in 0..args.repetitions(5, 1) {
-            let mut without = 0.0;
-            for (number, slow) in SLOW.into_iter().enumerate() {
-                let (p99, returns) = beside(args, &mut world, slow, transport)?;
-                if slow == 0 {
-                    without = p99;
-                }
-                figures[number].push(p99);
-                ratios[number].push(p99 / without);
+        fill(&mut world)?;
+        for repetition in 0..args.repetitions(5, 1) {
+            let mut late = [0.0; SLOW.len()];
+            for step in 0..SLOW.len() {
+                // None of them is always the first.
+                let number = (repetition + step) % SLOW.len();
+                let (p99, returns) = beside(args, &mut world, SLOW[number], transport)?;
+                late[number] = p99;
                 came_back += returns;
             }
+            for (number, p99) in late.into_iter().enumerate() {
+                figures[number].push(p99);
+                ratios[number].push(p99 / late[0]);
+            }
         }
-        world.server.end()?;
         let name = |slow: usize, what: &str| {
             format!("slow.{}.{count}.beside_{slow}.{what}", transport.name())
         };

@@ -47,7 +47,6 @@ fn one(args: &Args, report: &Report, transport: Transport, count: usize, back: u
     world.connect(0..count)?;
     let time = begun.elapsed();
     let cpu = world.server.cpu() - cpu;
-    world.server.end()?;
     let mut seats = world.seats();
     if let Some(seat) = seats.find(|seat| seat.reset || seat.deliveries != back) {
         return Err(format!("a viewer was not brought to the end: {seat:?}"));

@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args, report: &Report) -> Outcome<()> {
         };
         tell(&mut world, "count")?;
         let rate = args.rate.unwrap_or(RATE);
-        let run = drive::paced(&mut world, rate, args.time(10.0, 4.0))?;
+        let run = drive::paced(&mut world, rate, args.time(10.0, 3.0))?;
         tell(&mut world, "no more")?;
         world.server.close_input();
         let line = world.server.line()?;

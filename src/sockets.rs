@@ -2,12 +2,13 @@
 //!
 //! Every peer is registered once, edge-triggered in both directions, and never again; closing its
 //! descriptor takes it out. A generation in the event's data tells a peer from the next one in its
-//! slot. This file decides nothing: it is the outlet of `peers`.
+//! slot. This file decides nothing: it is the outlet of `peers`, and tells them what their sockets
+//! say. The server goes through it for all that peers do, so that they are compiled here, for speed.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::io;
 
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
@@ -15,7 +16,7 @@ use rustix::net::{
 };
 
 use crate::access::Peer;
-use crate::peers::{Outlet, Received, Sent, TURNED_AWAY};
+use crate::peers::{Outlet, Peers, Received, Sent, TURNED_AWAY};
 
 /// Not std's 128: in a storm of reconnecting viewers SYNs would be dropped, for a second each.
 const BACKLOG: i32 = 4096;
@@ -28,11 +29,11 @@ const KEEP_ALIVE_PROBES: u32 = 3;
 const USER_TIMEOUT_MS: u32 = 12_000;
 
 /// Event data from here on is not a peer's.
-pub(super) const TOKEN: u64 = 1 << 63;
+pub const TOKEN: u64 = 1 << 63;
 
 /// All sockets of peers, by slot.
 #[derive(Debug)]
-pub(super) struct Sockets {
+pub struct Sockets {
     epoll: OwnedFd,
     peers: Vec<Option<OwnedFd>>,
     generations: Vec<u32>,
@@ -40,7 +41,7 @@ pub(super) struct Sockets {
 
 impl Sockets {
     /// An epoll instance without peers.
-    pub(super) fn new(count: usize) -> io::Result<Sockets> {
+    pub fn new(count: usize) -> io::Result<Sockets> {
         Ok(Sockets {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             peers: Vec::with_capacity(count),
@@ -49,7 +50,7 @@ impl Sockets {
     }
 
     /// Watches a descriptor that is not a peer's.
-    pub(super) fn watch(&self, fd: impl AsFd, token: u64, flags: EventFlags) -> io::Result<()> {
+    pub fn watch(&self, fd: impl AsFd, token: u64, flags: EventFlags) -> io::Result<()> {
         Ok(epoll::add(
             &self.epoll,
             fd,
@@ -59,12 +60,12 @@ impl Sockets {
     }
 
     /// The epoll instance, to wait on.
-    pub(super) fn epoll(&self) -> &OwnedFd {
+    pub fn epoll(&self) -> &OwnedFd {
         &self.epoll
     }
 
     /// Puts a peer's socket into its slot.
-    pub(super) fn insert(&mut self, slot: u32, socket: OwnedFd) -> io::Result<()> {
+    pub fn insert(&mut self, slot: u32, socket: OwnedFd) -> io::Result<()> {
         let index = slot as usize;
         if index >= self.peers.len() {
             self.peers.resize_with(index + 1, || None);
@@ -78,7 +79,7 @@ impl Sockets {
     }
 
     /// The slot an event speaks of, unless its peer is gone.
-    pub(super) fn slot(&self, data: u64) -> Option<u32> {
+    pub fn slot(&self, data: u64) -> Option<u32> {
         let (slot, generation) = (data as u32, (data >> 32) as u32);
         let index = slot as usize;
         let current = self.peers.get(index)?.is_some() && self.generations[index] == generation;
@@ -87,6 +88,63 @@ impl Sockets {
 
     fn socket(&self, slot: u32) -> Option<&OwnedFd> {
         self.peers.get(slot as usize)?.as_ref()
+    }
+}
+
+/// Peers with sockets.
+impl Peers<Sockets> {
+    /// What an epoll event says of a peer's socket.
+    pub fn hear(&mut self, event: Event) {
+        let (data, flags) = (event.data.u64(), event.flags);
+        let Some(slot) = self.outlet.slot(data) else {
+            return;
+        };
+        if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+            return self.close(slot);
+        }
+        if flags.contains(EventFlags::OUT) {
+            self.writable(slot);
+        }
+        // Each of these may end the peer.
+        if self.outlet.slot(data).is_none() {
+            return;
+        }
+        if flags.contains(EventFlags::RDHUP) {
+            self.half_closed(slot);
+        } else if flags.contains(EventFlags::IN) {
+            self.readable(slot);
+        }
+    }
+
+    /// Takes in somebody new, or says that there is no room.
+    pub fn take_in(&mut self, socket: OwnedFd) {
+        let Some(slot) = self.accept() else {
+            return turn_away(socket);
+        };
+        if self.outlet.insert(slot, socket).is_err() {
+            self.close(slot);
+        }
+    }
+
+    /// Gives up a descriptor for somebody new, if anybody can be missed.
+    pub fn give_up_one(&mut self) -> bool {
+        self.evict().is_some()
+    }
+
+    /// Lets those go on that can without their sockets.
+    pub fn go_on_all(&mut self) {
+        self.run_queue();
+    }
+
+    /// The end of a turn: what is due by now, then what was published in it.
+    pub fn end_turn(&mut self) {
+        self.sweep();
+        self.flush();
+    }
+
+    /// The server goes down: everybody is told.
+    pub fn say_goodbye(&mut self) {
+        self.drain();
     }
 }
 
@@ -142,7 +200,7 @@ impl Outlet for Sockets {
 
 /// A listening socket. Accepted ones inherit its options. `[::]` takes IPv4 too, and becomes
 /// `0.0.0.0` on a kernel without IPv6.
-pub(super) fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
+pub fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
     match listen_at(address) {
         Err(error)
             if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
@@ -178,7 +236,7 @@ fn listen_at(address: SocketAddr) -> io::Result<OwnedFd> {
 }
 
 /// A socket that somebody else opened, as if `listen` had.
-pub(super) fn adopt(socket: OwnedFd) -> io::Result<OwnedFd> {
+pub fn adopt(socket: OwnedFd) -> io::Result<OwnedFd> {
     let families = [AddressFamily::INET, AddressFamily::INET6];
     if !families.contains(&sockopt::socket_domain(&socket)?) {
         return Err(io::Error::other("it is no TCP socket"));
@@ -208,7 +266,7 @@ fn begin(socket: &OwnedFd) -> io::Result<()> {
 }
 
 /// What became of asking for a new peer.
-pub(super) enum Accepted {
+pub enum Accepted {
     /// Here it is.
     Peer(OwnedFd),
     /// Nobody is waiting.
@@ -218,7 +276,7 @@ pub(super) enum Accepted {
 }
 
 /// Takes one peer from a listener.
-pub(super) fn accept(listener: &OwnedFd) -> Accepted {
+pub fn accept(listener: &OwnedFd) -> Accepted {
     match net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
         Ok(socket) => Accepted::Peer(socket),
         Err(Errno::AGAIN) => Accepted::Nobody,
@@ -237,7 +295,7 @@ fn accept_again(listener: &OwnedFd) -> Accepted {
 }
 
 /// Tells a peer that cannot be taken in why, and lets go of it.
-pub(super) fn turn_away(socket: OwnedFd) {
+pub fn turn_away(socket: OwnedFd) {
     let _ = net::send(
         &socket,
         TURNED_AWAY,
