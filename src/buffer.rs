@@ -5,6 +5,17 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// `00` to `99`: numbers stand in every event, and two digits for a division is half as many.
+static DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut value = 0;
+    while value < 100 {
+        pairs[value] = [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8];
+        value += 1;
+    }
+    pairs
+};
+
 /// Appends to a lent slice. Each `put` writes everything or, when there is no room, nothing.
 #[derive(Debug)]
 pub struct Writer<'a> {
@@ -107,14 +118,20 @@ impl<'a> Writer<'a> {
     pub fn put_u64(&mut self, mut value: u64) -> Result<(), Full> {
         let mut digits = [0u8; 20];
         let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (value % 10) as u8;
-            value /= 10;
-            if value == 0 {
-                return self.put(&digits[at..]);
-            }
+        while value >= 100 {
+            let pair = DIGIT_PAIRS[(value % 100) as usize];
+            value /= 100;
+            at -= 2;
+            [digits[at], digits[at + 1]] = pair;
         }
+        let [ten, one] = DIGIT_PAIRS[value as usize];
+        at -= 1;
+        digits[at] = one;
+        if ten != b'0' {
+            at -= 1;
+            digits[at] = ten;
+        }
+        self.put(&digits[at..])
     }
 
     /// Appends `value` in lower-case hexadecimal: a chunk size.
@@ -163,6 +180,11 @@ mod tests {
     #[test]
     fn numbers_in_each_radix() {
         let mut bytes = [0; 80];
+        for value in [0, 9, 10, 99, 100, 101, 12_345, u64::MAX] {
+            let mut out = Writer::new(&mut bytes);
+            out.put_u64(value).unwrap();
+            assert_eq!(out.written(), value.to_string().as_bytes());
+        }
         let mut out = Writer::new(&mut bytes);
         out.put_u64(0).unwrap();
         out.put_hex(255).unwrap();

@@ -213,6 +213,7 @@ impl Connection {
         is_loopback: impl FnMut() -> bool,
     ) -> Turn {
         let turn = match self.state {
+            State::Head if self.filled == 0 => Ok(Turn::More),
             State::Head => self.head(input, policy, memo, is_loopback),
             State::Body { .. } => self.late_body(input, policy, memo, is_loopback),
             State::Asked => Ok(Turn::More),

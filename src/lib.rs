@@ -21,7 +21,8 @@
 //!
 //! # Two crates
 //! What every event and every request goes through is a crate of its own, `encke_core`, whose root
-//! is `src/core.rs`: it alone is compiled for speed. The rest runs seldom, and is compiled for size.
+//! is `src/core.rs`: it alone is compiled for speed. The rest runs seldom, and is compiled for
+//! size.
 //!
 //! # What is deliberately absent
 //! - No queue per viewer: the log is the queue, the cursor is the back-pressure.

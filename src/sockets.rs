@@ -3,7 +3,8 @@
 //! Every peer is registered once, edge-triggered in both directions, and never again; closing its
 //! descriptor takes it out. A generation in the event's data tells a peer from the next one in its
 //! slot. This file decides nothing: it is the outlet of `peers`, and tells them what their sockets
-//! say. The server goes through it for all that peers do, so that they are compiled here, for speed.
+//! say. The server goes through it for all that peers do, so that they are compiled with it, for
+//! speed.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::io;
@@ -154,11 +155,8 @@ impl Outlet for Sockets {
         let Some(socket) = self.socket(slot) else {
             return Sent::Gone;
         };
-        match net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-            Ok(sent) => Sent::Bytes(sent),
-            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Sent::Bytes(0),
-            Err(_) => Sent::Gone,
-        }
+        let sent = net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        sent.map_or_else(not_sent, Sent::Bytes)
     }
 
     fn recv(&mut self, slot: u32, into: &mut [u8]) -> Received {
@@ -195,6 +193,14 @@ impl Outlet for Sockets {
             address,
             secure: false,
         }
+    }
+}
+
+#[cold]
+fn not_sent(errno: Errno) -> Sent {
+    match errno {
+        Errno::AGAIN | Errno::INTR | Errno::NOBUFS => Sent::Bytes(0),
+        _ => Sent::Gone,
     }
 }
 

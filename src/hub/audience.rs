@@ -2,31 +2,14 @@
 //!
 //! An audience is a topic set, a framing and an interval. This table knows the patterns, which
 //! topics they match and how far everybody has been served; it never knows what a framing means,
-//! nor who the members are beyond two lists kept for their owner.
+//! nor who the members are.
 
 use super::event::Seq;
 use crate::limits::{PATTERNS_BYTES_MAX, TOPICS_MAX};
 use crate::name;
 
-/// The end of a list.
+/// No member.
 pub const NOBODY: u32 = u32::MAX;
-
-/// A list of members, linked by their owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct List {
-    /// The first, or `NOBODY`.
-    pub head: u32,
-    /// The last, or `NOBODY`.
-    pub tail: u32,
-}
-
-impl List {
-    /// Nobody.
-    pub const EMPTY: List = List {
-        head: NOBODY,
-        tail: NOBODY,
-    };
-}
 
 /// A set of topic slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,17 +111,13 @@ pub struct Audience {
     pub wish: Wish,
     /// Which of the topics that exist they want.
     pub set: TopicSet,
-    /// Members at the front have everything of their topics up to here.
+    /// Members at the front have everything of their topics up to here, or are just being given it.
     pub position: Seq,
-    /// The members that have, or are just being given it.
-    pub front: List,
     /// From this member on those at the front are still to be given what stands between
     /// `served_from` and `position`; `NOBODY` when all have it.
     pub serving: u32,
     /// Where those still to be served stand.
     pub served_from: Seq,
-    /// The members that are still behind, each at its own cursor.
-    pub behind: List,
     /// All members.
     pub members: u32,
     /// When a heartbeat is due, in monotonic milliseconds.
@@ -205,10 +184,8 @@ impl Audiences {
             wish: wish.clone(),
             set: matching(&wish.patterns),
             position,
-            front: List::EMPTY,
             serving: NOBODY,
             served_from: 0,
-            behind: List::EMPTY,
             members: 0,
             heartbeat_ms: u64::MAX,
             tick_ms: u64::MAX,

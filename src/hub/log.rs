@@ -59,6 +59,7 @@ impl Log {
         self.first
     }
 
+    #[inline]
     fn index(&self, seq: Seq) -> usize {
         ((seq - 1) % self.records_max as u64) as usize
     }

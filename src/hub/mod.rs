@@ -289,14 +289,6 @@ impl Hub {
         matching(&self.topics, patterns)
     }
 
-    /// As `matching`, from the audience with this wish if there is one.
-    pub fn wanted(&self, wish: &Wish) -> TopicSet {
-        match self.audiences.find(wish) {
-            Some(index) => self.audiences.audience(index).set,
-            None => self.matching(&wish.patterns),
-        }
-    }
-
     /// What a subscriber of `set` at `cursor` can no longer see, when its cursor is lapped.
     pub fn lost(&self, cursor: Seq, set: &TopicSet, everything: bool) -> Lost {
         let slots = self.topics.by_name().iter();

@@ -3,7 +3,7 @@
 
 use super::SPILL_BYTES;
 use super::exchange::Exchange;
-use super::slots::Slot;
+use super::slots::Slots;
 use super::spills;
 use crate::hub::audience::Audiences;
 use crate::limits::INPUT_BYTES_MAX;
@@ -35,8 +35,9 @@ pub struct Limits {
 /// What is set aside for `limits`.
 pub fn memory(limits: Limits) -> [Cost; 5] {
     // Each slot may stand once on the queue.
-    let slot = size_of::<Slot>() + size_of::<u32>();
-    let audience = Audiences::memory_bytes(1);
+    let (slot, lists) = Slots::memory_bytes();
+    let slot = slot + size_of::<u32>();
+    let audience = Audiences::memory_bytes(1) + lists;
     let page = slot + INPUT_BYTES_MAX + size_of::<Exchange>();
     let topic = crate::hub::topic::Topics::memory_bytes(1);
     let ring_bytes = crate::hub::log::Log::memory_bytes(limits.ring_bytes) as u64;

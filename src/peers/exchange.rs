@@ -87,7 +87,7 @@ impl<O: Outlet> Peers<O> {
 
     /// An idle peer has input: it gets a buffer, or waits for one unread, behind those who wait.
     pub(super) fn begin(&mut self, slot: u32) {
-        if self.lists.starved == List::EMPTY
+        if self.slots.is_empty(List::STARVED)
             && let Some(exchange) = self.lend_or_take()
         {
             self.set_phase(slot, Phase::Busy { exchange });
@@ -104,10 +104,10 @@ impl<O: Outlet> Peers<O> {
 
     /// Lends buffers to those who wait, longest first.
     pub(super) fn feed_starved(&mut self) {
-        while self.lists.starved != List::EMPTY
+        while !self.slots.is_empty(List::STARVED)
             && let Some(exchange) = self.lend_or_take()
         {
-            let slot = self.lists.starved.head;
+            let slot = self.slots.first(List::STARVED);
             self.set_phase(slot, Phase::Busy { exchange });
             self.read(slot);
         }
@@ -116,7 +116,7 @@ impl<O: Outlet> Peers<O> {
     /// A free buffer, or that of a peer whose half head is slow to become a whole one.
     fn lend_or_take(&mut self) -> Option<u16> {
         self.lend().or_else(|| {
-            let slow = self.first(self.lists.busy, Peers::is_slow_head)?;
+            let slow = self.first(List::BUSY, Peers::is_slow_head)?;
             self.counters.evicted += 1;
             self.close(slow);
             self.lend()
@@ -372,7 +372,7 @@ impl<O: Outlet> Peers<O> {
             entry.rest = rest;
         }
         let is_last = matches!(entry.rest, Rest::Nothing);
-        let mut bytes = [0; RESPONSE_HEAD_BYTES_MAX];
+        let mut bytes = core::mem::take(&mut self.head);
         let mut head = Writer::new(&mut bytes);
         let keep_alive = asked.keep_alive;
         let parts = Head {
@@ -391,6 +391,7 @@ impl<O: Outlet> Peers<O> {
         };
         let from = RESPONSE_HEAD_BYTES_MAX - head.len();
         self.scratch[from..RESPONSE_HEAD_BYTES_MAX].copy_from_slice(head.written());
+        self.head = bytes;
         if self.deliver(slot, from, body_end) && !is_last && self.slots[slot].spill == NO_BUFFER {
             self.enqueue(slot);
         }

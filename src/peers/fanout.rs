@@ -126,8 +126,13 @@ impl<O: Outlet> Peers<O> {
             return self.answer_polls(index);
         }
         while self.hub.audiences.is_used(index) {
-            if self.hub.audiences.audience(index).serving == NOBODY && !self.serve_next(index) {
-                return true;
+            let audience = self.hub.audiences.audience(index);
+            let mut mask = None;
+            if audience.serving == NOBODY {
+                mask = self.serve_next(index);
+                if mask.is_none() {
+                    return true;
+                }
             }
             let audience = self.hub.audiences.audience(index);
             let (from, to) = (audience.served_from, audience.position);
@@ -135,7 +140,7 @@ impl<O: Outlet> Peers<O> {
                 self.lap(index, from);
                 continue;
             }
-            let mask = self.hub.select(&audience.set, from, to);
+            let mask = mask.unwrap_or_else(|| self.hub.select(&audience.set, from, to));
             self.render_run(audience.wish.framing, from, to, mask);
             let audience = self.hub.audiences.audience_mut(index);
             audience.position = self.run.to;
@@ -147,24 +152,28 @@ impl<O: Outlet> Peers<O> {
         true
     }
 
-    /// The next events after an audience's position become those that its front is served; whether
-    /// there are any.
-    fn serve_next(&mut self, index: u32) -> bool {
+    /// The next events after an audience's position become those that its front is served; which of
+    /// them are wanted, if any are.
+    fn serve_next(&mut self, index: u32) -> Option<u64> {
         let head = self.hub.head();
         loop {
             let audience = self.hub.audiences.audience(index);
             let from = audience.position;
             if from >= head {
-                return false;
+                return None;
             }
             let is_lapped = self.hub.is_lapped(from);
             let to = if is_lapped { head } else { head.min(from + 64) };
-            let wanted = is_lapped || self.hub.select(&audience.set, from, to) != 0;
+            let mask = match is_lapped {
+                true => u64::MAX,
+                false => self.hub.select(&audience.set, from, to),
+            };
             let audience = self.hub.audiences.audience_mut(index);
             audience.position = to;
-            if wanted && audience.front != List::EMPTY {
-                (audience.serving, audience.served_from) = (audience.front.head, from);
-                return true;
+            if mask != 0 && !self.slots.is_empty(List::front(index)) {
+                let first = self.slots.first(List::front(index));
+                (audience.serving, audience.served_from) = (first, from);
+                return Some(mask);
             }
         }
     }
@@ -210,8 +219,9 @@ impl<O: Outlet> Peers<O> {
         let budget = self.sends_left;
         while slot != NOBODY && self.sends_left > 0 {
             let bytes = &self.scratch[..self.run.bytes];
-            let left = &mut self.sends_left;
-            let stopped = send_along(&mut self.outlet, &self.slots, bytes, &mut slot, left);
+            let mut walk = self.slots.walk(slot, self.sends_left);
+            let stopped = send_along(&mut self.outlet, &mut walk, bytes);
+            (slot, self.sends_left) = (walk.here(), walk.left);
             // Whoever stopped it leaves the front.
             self.hub.audiences.audience_mut(index).serving = slot;
             match stopped {
@@ -422,33 +432,17 @@ impl<O: Outlet> Peers<O> {
     }
 }
 
-/// Sends `bytes` to `slot` and those behind it, up to `left` of them, until one does not take them
-/// all; then `slot` is the one behind that. The inner loop of it all: it reads one link and one
-/// descriptor for each send, and writes nothing.
+/// Sends `bytes` to the next of `walk`, until one does not take them all: that one is returned. The
+/// inner loop of it all: it reads one link and one descriptor for each send, and writes nothing.
 #[inline]
-fn send_along<O: Outlet>(
-    outlet: &mut O,
-    slots: &Slots,
-    bytes: &[u8],
-    slot: &mut u32,
-    left: &mut u32,
-) -> Option<(u32, Sent)> {
-    let (mut next, mut budget) = (*slot, *left);
-    let mut stopped = None;
-    while next != NOBODY && budget > 0 {
-        let this = next;
-        next = slots[this].next;
-        budget -= 1;
-        match outlet.send(this, bytes) {
-            Sent::Bytes(sent) if sent == bytes.len() => {}
-            short => {
-                stopped = Some((this, short));
-                break;
-            }
+fn send_along<O: Outlet>(outlet: &mut O, walk: &mut Walk<'_>, bytes: &[u8]) -> Option<(u32, Sent)> {
+    for slot in walk {
+        let sent = outlet.send(slot, bytes);
+        if sent != Sent::Bytes(bytes.len()) {
+            return Some((slot, sent));
         }
     }
-    (*slot, *left) = (next, budget);
-    stopped
+    None
 }
 
 /// What a feed became in the scratch.

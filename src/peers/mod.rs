@@ -27,13 +27,13 @@ pub use cost::{Cost, Limits, memory};
 use exchange::{CONTINUE, Exchange};
 use fanout::{Flushing, Run};
 use slots::{
-    BLOCKED, HALF_CLOSED, LOOPBACK, Lists, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, REMOTE,
-    Slots, front_of,
+    BLOCKED, HALF_CLOSED, LOOPBACK, List, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, REMOTE,
+    Slots, Walk,
 };
 
 use crate::access::{Peer, Policy};
 use crate::connection::Memo;
-use crate::hub::audience::{List, NOBODY};
+use crate::hub::audience::NOBODY;
 use crate::hub::event::{Seq, Time};
 use crate::hub::{Counts, Hub, Now};
 use crate::limits::{EVENT_BYTES_MAX, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
@@ -143,9 +143,10 @@ pub struct Peers<O> {
     spilled: Vec<(u32, u32)>,
     /// Everything is rendered here: room for a head, then an answer or a run of events.
     scratch: Vec<u8>,
+    /// A head is written here, before it is known where it begins.
+    head: Vec<u8>,
     value: Vec<u8>,
     run: Run,
-    lists: Lists,
     /// Peers that can go on without the socket saying so.
     queue: VecDeque<u32>,
     now: Now,
@@ -174,15 +175,15 @@ impl<O: Outlet> Peers<O> {
             outlet,
             hub: Hub::new(counts, settings.seed),
             counters: Counters::default(),
-            slots: Slots::new(slots),
+            slots: Slots::new(slots, settings.viewers),
             exchanges: Vec::with_capacity(usize::from(settings.pages)),
             inputs: Pool::new(settings.pages, INPUT_BYTES_MAX),
             spills: Pool::new(spills(settings.viewers), SPILL_BYTES),
             spilled: vec![(0, 0); usize::from(spills(settings.viewers))],
             scratch: vec![0; SPILL_BYTES],
+            head: vec![0; RESPONSE_HEAD_BYTES_MAX],
             value: vec![0; EVENT_BYTES_MAX],
             run: Run::default(),
-            lists: Lists::default(),
             queue: VecDeque::with_capacity(slots),
             now,
             date: None,
@@ -223,7 +224,7 @@ impl<O: Outlet> Peers<O> {
 
     /// Whether somebody waits for a buffer and there is one.
     fn can_feed(&self) -> bool {
-        self.lists.starved != List::EMPTY && self.inputs.has_free()
+        !self.slots.is_empty(List::STARVED) && self.inputs.has_free()
     }
 
     /// When `sweep` is due, in monotonic milliseconds; `u64::MAX` for never.
@@ -271,10 +272,8 @@ impl<O: Outlet> Peers<O> {
             self.evict()?;
             self.slots.take()
         })?;
-        self.slots[slot].phase = Phase::Idle {
-            since_ms: self.now.ms,
-        };
-        self.slots.append(&mut self.lists.idle, slot);
+        let since_ms = self.now.ms;
+        self.slots.set_phase(slot, Phase::Idle { since_ms });
         self.counters.accepted += 1;
         self.counters.peers += 1;
         self.wake_by(self.now.ms + sweep::IDLE_MS);
@@ -286,23 +285,23 @@ impl<O: Outlet> Peers<O> {
     /// answered.
     pub fn evict(&mut self) -> Option<()> {
         let slot = self
-            .first(self.lists.closing, |_, _| true)
+            .first(List::CLOSING, |_, _| true)
             .or_else(|| {
-                self.first(self.lists.idle, |peers, slot| {
+                self.first(List::IDLE, |peers, slot| {
                     peers.slots[slot].spill == NO_BUFFER
                 })
             })
-            .or_else(|| self.first(self.lists.starved, |_, _| true))
-            .or_else(|| self.first(self.lists.busy, Peers::is_headless))?;
+            .or_else(|| self.first(List::STARVED, |_, _| true))
+            .or_else(|| self.first(List::BUSY, Peers::is_headless))?;
         self.counters.evicted += 1;
         self.close(slot);
         Some(())
     }
 
     fn first(&self, list: List, wanted: impl Fn(&Self, u32) -> bool) -> Option<u32> {
-        let mut slot = list.head;
+        let mut slot = self.slots.first(list);
         while slot != NOBODY && !wanted(self, slot) {
-            slot = self.slots[slot].next;
+            slot = self.slots.next(slot);
         }
         (slot != NOBODY).then_some(slot)
     }
@@ -441,27 +440,17 @@ impl<O: Outlet> Peers<O> {
         true
     }
 
-    /// Changes what a peer is doing, and with it the list it stands in.
+    /// Changes what a peer is doing, and with it the list it stands in. At the front of an audience
+    /// it comes before those still to be served, for it has what they are to get.
     fn set_phase(&mut self, slot: u32, phase: Phase) {
-        let old = core::mem::replace(&mut self.slots[slot].phase, phase);
-        if let Some(front) = front_of(&old) {
+        if let Some(audience) = self.slots[slot].phase.front() {
             // Those still to be served are never lost from sight.
-            let audience = self.hub.audiences.audience_mut(front);
+            let audience = self.hub.audiences.audience_mut(audience);
             if audience.serving == slot {
-                audience.serving = self.slots[slot].next;
+                audience.serving = self.slots.next(slot);
             }
         }
-        if let Some(list) = self.lists.of(&mut self.hub.audiences, &old) {
-            self.slots.unlink(list, slot);
-        }
-        let is_front = front_of(&phase).is_some();
-        if let Some(list) = self.lists.of(&mut self.hub.audiences, &phase) {
-            // Before those still to be served, for it has what they are to get.
-            match is_front {
-                true => self.slots.prepend(list, slot),
-                false => self.slots.append(list, slot),
-            }
-        }
+        self.slots.set_phase(slot, phase);
     }
 
     /// Ends a connection and frees all that is its.

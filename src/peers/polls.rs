@@ -119,7 +119,8 @@ impl<O: Outlet> Peers<O> {
                 let audience = self.hub.audiences.audience_mut(index);
                 audience.position = head;
                 if wanted {
-                    (audience.serving, audience.served_from) = (audience.front.head, from);
+                    let first = self.slots.first(List::front(index));
+                    (audience.serving, audience.served_from) = (first, from);
                 }
             } else if !self.answer_waiting(index) {
                 return false;
@@ -169,7 +170,7 @@ impl<O: Outlet> Peers<O> {
             if slot == NOBODY || self.sends_left == 0 {
                 return slot == NOBODY;
             }
-            let next = self.slots[slot].next;
+            let next = self.slots.next(slot);
             self.hub.audiences.audience_mut(index).serving = next;
             let Phase::Poll { cursor, .. } = self.slots[slot].phase else {
                 return true;
@@ -194,12 +195,12 @@ impl<O: Outlet> Peers<O> {
 
     /// Puts the head of a whole answer in front of its body in the scratch; where it begins.
     fn put_answer_head(&mut self, framing: Framing, body_bytes: usize) -> usize {
-        let mut bytes = [0; RESPONSE_HEAD_BYTES_MAX];
-        let mut out = Writer::new(&mut bytes);
+        let date = self.date();
+        let mut out = Writer::new(&mut self.head);
         let head = Head {
             status: 200,
             version: framing.version,
-            date: self.date(),
+            date,
             content_type: framing.row().content_type,
             length: Length::Bytes(body_bytes),
             keep_alive: !framing.last,
@@ -275,10 +276,10 @@ impl<O: Outlet> Peers<O> {
         if !self.hub.audiences.is_used(index) {
             return;
         }
-        let mut slot = self.hub.audiences.audience(index).front.head;
+        let mut slot = self.slots.first(List::front(index));
         let mut earliest_ms = u64::MAX;
         while slot != NOBODY {
-            let next = self.slots[slot].next;
+            let next = self.slots.next(slot);
             if let Phase::Poll { expiry_ms, .. } = self.slots[slot].phase {
                 if expiry_ms <= now_ms {
                     self.expire_poll(slot);
@@ -339,9 +340,9 @@ impl<O: Outlet> Peers<O> {
     pub(super) fn tick_polls(&mut self, index: u32) {
         let audience = self.hub.audiences.audience(index);
         let (framing, set) = (audience.wish.framing, audience.set);
-        let mut slot = audience.front.head;
+        let mut slot = self.slots.first(List::front(index));
         while slot != NOBODY {
-            let next = self.slots[slot].next;
+            let next = self.slots.next(slot);
             if let Phase::Poll { cursor, .. } = self.slots[slot].phase {
                 let plan = self.hub.plan(cursor, true, false);
                 if self.hub.feed(&set, cursor, plan).next().is_some() {

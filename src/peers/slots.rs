@@ -3,7 +3,7 @@
 //! A slot is small and holds no buffer: what a peer needs only while it speaks is borrowed from the
 //! pools. Slots never move, so lists link them by number. This file never sends.
 
-use crate::hub::audience::{Audiences, List, NOBODY};
+use crate::hub::audience::NOBODY;
 use crate::hub::event::Seq;
 
 /// No buffer of a pool.
@@ -109,8 +109,6 @@ impl Phase {
 /// One peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
-    pub(super) prev: u32,
-    pub(super) next: u32,
     pub(super) phase: Phase,
     /// The buffer with bytes its socket did not take.
     pub(super) spill: u16,
@@ -132,8 +130,6 @@ pub(super) const REMOTE: u8 = 32;
 
 impl Slot {
     const FREE: Slot = Slot {
-        prev: NOBODY,
-        next: NOBODY,
         phase: Phase::Free,
         spill: NO_BUFFER,
         flags: 0,
@@ -152,35 +148,141 @@ impl Slot {
     }
 }
 
-/// All slots.
+/// A list of peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct List(u32);
+
+impl List {
+    pub(super) const IDLE: List = List(0);
+    pub(super) const BUSY: List = List(1);
+    pub(super) const STARVED: List = List(2);
+    pub(super) const ENDING: List = List(3);
+    pub(super) const CLOSING: List = List(4);
+
+    /// The members of an audience that have what it has.
+    pub(super) const fn front(audience: u32) -> List {
+        List(5 + 2 * audience)
+    }
+
+    /// The other members.
+    pub(super) const fn behind(audience: u32) -> List {
+        List(6 + 2 * audience)
+    }
+}
+
+impl Phase {
+    /// The list that a peer in this phase stands in.
+    fn list(&self) -> Option<List> {
+        Some(match *self {
+            Phase::Free => return None,
+            Phase::Idle { .. } => List::IDLE,
+            Phase::Busy { .. } => List::BUSY,
+            Phase::Starved { .. } => List::STARVED,
+            Phase::Ending { .. } => List::ENDING,
+            Phase::Closing { .. } => List::CLOSING,
+            Phase::Front { audience } | Phase::Poll { audience, .. } => List::front(audience),
+            Phase::Waiting { audience, .. }
+            | Phase::Replay { audience, .. }
+            | Phase::CatchUp { audience, .. } => List::behind(audience),
+        })
+    }
+
+    /// The audience at whose front a peer in this phase stands.
+    pub(super) fn front(&self) -> Option<u32> {
+        match *self {
+            Phase::Front { audience } | Phase::Poll { audience, .. } => Some(audience),
+            _ => None,
+        }
+    }
+}
+
+/// The neighbours in a list that is a ring through one link of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Link {
+    prev: u32,
+    next: u32,
+}
+
+/// A way along a list.
+pub(super) struct Walk<'s> {
+    links: &'s [Link],
+    lists: u32,
+    /// The next link; one of a list's own is the end.
+    at: u32,
+    /// How many more it gives.
+    pub(super) left: u32,
+}
+
+impl Walk<'_> {
+    /// The next slot, or `NOBODY`.
+    pub(super) fn here(&self) -> u32 {
+        self.at.checked_sub(self.lists).unwrap_or(NOBODY)
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        if self.left == 0 {
+            return None;
+        }
+        let slot = self.at.checked_sub(self.lists)?;
+        self.left -= 1;
+        self.at = self.links[self.at as usize].next;
+        Some(slot)
+    }
+}
+
+/// All slots, and their lists.
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
     count_max: usize,
+    /// First the links of lists, then those of slots: apart from the slots, so that a walk along a
+    /// front reads little.
+    links: Vec<Link>,
+    /// How many links are those of lists.
+    lists: u32,
     free: u32,
 }
 
 impl core::ops::Index<u32> for Slots {
     type Output = Slot;
+    #[inline]
     fn index(&self, slot: u32) -> &Slot {
         &self.slots[slot as usize]
     }
 }
 
 impl core::ops::IndexMut<u32> for Slots {
+    #[inline]
     fn index_mut(&mut self, slot: u32) -> &mut Slot {
         &mut self.slots[slot as usize]
     }
 }
 
 impl Slots {
-    /// Room for `count` peers; pages are not touched before they are used.
-    pub(super) fn new(count: usize) -> Slots {
-        Slots {
+    /// Room for `count` peers in so many audiences; pages are not touched before they are used.
+    pub(super) fn new(count: usize, audiences: u32) -> Slots {
+        let List(lists) = List::front(audiences);
+        let mut slots = Slots {
             slots: Vec::with_capacity(count),
             count_max: count,
+            links: vec![Link::default(); lists as usize + count],
+            lists,
             free: NOBODY,
+        };
+        for list in 0..List::front(0).0 {
+            slots.open(List(list));
         }
+        slots
+    }
+
+    /// Bytes for one more peer, and for one more audience.
+    pub(super) const fn memory_bytes() -> (usize, usize) {
+        (size_of::<Slot>() + size_of::<Link>(), 2 * size_of::<Link>())
     }
 
     /// One past the highest slot ever taken.
@@ -192,7 +294,7 @@ impl Slots {
     pub(super) fn take(&mut self) -> Option<u32> {
         if self.free != NOBODY {
             let slot = self.free;
-            self.free = self[slot].next;
+            self.free = self.link(slot).next;
             self[slot] = Slot::FREE;
             return Some(slot);
         }
@@ -204,100 +306,80 @@ impl Slots {
 
     /// Gives a slot back; it must stand in no list.
     pub(super) fn give_back(&mut self, slot: u32) {
-        self[slot] = Slot {
-            next: self.free,
-            ..Slot::FREE
+        self[slot] = Slot::FREE;
+        self.link(slot).next = core::mem::replace(&mut self.free, slot);
+    }
+
+    fn link(&mut self, slot: u32) -> &mut Link {
+        &mut self.links[(self.lists + slot) as usize]
+    }
+
+    /// Empties a list that nobody stands in and that may never have been used.
+    pub(super) fn open(&mut self, List(list): List) {
+        self.links[list as usize] = Link {
+            prev: list,
+            next: list,
         };
-        self.free = slot;
     }
 
-    /// Appends a slot that stands in no list.
-    pub(super) fn append(&mut self, list: &mut List, slot: u32) {
-        self[slot].prev = list.tail;
-        self[slot].next = NOBODY;
-        match list.tail {
-            NOBODY => list.head = slot,
-            tail => self[tail].next = slot,
-        }
-        list.tail = slot;
+    /// Whether nobody stands in a list.
+    pub(super) fn is_empty(&self, List(list): List) -> bool {
+        self.links[list as usize].next == list
     }
 
-    /// Puts a slot that stands in no list in front of all others.
-    pub(super) fn prepend(&mut self, list: &mut List, slot: u32) {
-        self[slot].prev = NOBODY;
-        self[slot].next = list.head;
-        match list.head {
-            NOBODY => list.tail = slot,
-            head => self[head].prev = slot,
-        }
-        list.head = slot;
+    /// The first of a list, or `NOBODY`.
+    pub(super) fn first(&self, List(list): List) -> u32 {
+        let first = self.links[list as usize].next;
+        first.checked_sub(self.lists).unwrap_or(NOBODY)
     }
 
-    /// Takes a slot out of the list it stands in.
-    pub(super) fn unlink(&mut self, list: &mut List, slot: u32) {
-        let Slot { prev, next, .. } = self[slot];
-        match prev {
-            NOBODY => list.head = next,
-            prev => self[prev].next = next,
-        }
-        match next {
-            NOBODY => list.tail = prev,
-            next => self[next].prev = prev,
-        }
+    /// The last of a list, or `NOBODY`.
+    pub(super) fn last(&self, List(list): List) -> u32 {
+        let last = self.links[list as usize].prev;
+        last.checked_sub(self.lists).unwrap_or(NOBODY)
     }
-}
 
-/// The lists of those who are in no audience.
-#[derive(Debug)]
-pub(super) struct Lists {
-    pub(super) idle: List,
-    pub(super) busy: List,
-    pub(super) starved: List,
-    pub(super) ending: List,
-    pub(super) closing: List,
-}
+    /// The one behind `slot` in its list, or `NOBODY`.
+    #[inline]
+    pub(super) fn next(&self, slot: u32) -> u32 {
+        let next = self.links[(self.lists + slot) as usize].next;
+        next.checked_sub(self.lists).unwrap_or(NOBODY)
+    }
 
-impl Default for Lists {
-    fn default() -> Lists {
-        Lists {
-            idle: List::EMPTY,
-            busy: List::EMPTY,
-            starved: List::EMPTY,
-            ending: List::EMPTY,
-            closing: List::EMPTY,
+    /// `slot` and those behind it in its list, so many of them at most.
+    #[inline]
+    pub(super) fn walk(&self, slot: u32, left: u32) -> Walk<'_> {
+        Walk {
+            links: &self.links,
+            lists: self.lists,
+            left,
+            at: match slot {
+                NOBODY => 0,
+                slot => self.lists + slot,
+            },
         }
     }
-}
 
-impl Lists {
-    /// The list that a peer in this phase stands in.
-    pub(super) fn of<'l>(
-        &'l mut self,
-        audiences: &'l mut Audiences,
-        phase: &Phase,
-    ) -> Option<&'l mut List> {
-        Some(match *phase {
-            Phase::Free => return None,
-            Phase::Idle { .. } => &mut self.idle,
-            Phase::Busy { .. } => &mut self.busy,
-            Phase::Starved { .. } => &mut self.starved,
-            Phase::Ending { .. } => &mut self.ending,
-            Phase::Closing { .. } => &mut self.closing,
-            Phase::Front { audience } | Phase::Poll { audience, .. } => {
-                &mut audiences.audience_mut(audience).front
-            }
-            Phase::Waiting { audience, .. }
-            | Phase::Replay { audience, .. }
-            | Phase::CatchUp { audience, .. } => &mut audiences.audience_mut(audience).behind,
-        })
-    }
-}
-
-/// The audience at whose front a peer in this phase stands.
-pub(super) fn front_of(phase: &Phase) -> Option<u32> {
-    match *phase {
-        Phase::Front { audience } | Phase::Poll { audience, .. } => Some(audience),
-        _ => None,
+    /// Puts a peer into another phase, and into the list of that: in front of all others at the
+    /// front of an audience, behind them elsewhere.
+    pub(super) fn set_phase(&mut self, slot: u32, phase: Phase) {
+        let old = core::mem::replace(&mut self[slot].phase, phase);
+        let this = self.lists + slot;
+        if old.list().is_some() {
+            let Link { prev, next } = self.links[this as usize];
+            self.links[prev as usize].next = next;
+            self.links[next as usize].prev = prev;
+        }
+        if let Some(List(list)) = phase.list() {
+            let ends = self.links[list as usize];
+            let (prev, next) = match phase.front() {
+                Some(_) => (list, ends.next),
+                None => (ends.prev, list),
+            };
+            self.links[this as usize] = Link { prev, next };
+            self.links[prev as usize].next = this;
+            self.links[next as usize].prev = this;
+        }
     }
 }
 
@@ -358,26 +440,40 @@ mod tests {
 
     #[test]
     fn a_slot_is_small() {
-        assert!(size_of::<Slot>() <= 40, "{}", size_of::<Slot>());
+        assert_eq!(Slots::memory_bytes(), (40, 16));
     }
 
     #[test]
     fn lists_keep_their_order() {
-        let mut slots = Slots::new(3);
-        let mut list = List::EMPTY;
+        let mut slots = Slots::new(3, 1);
         let all: Vec<_> = (0..3).map(|_| slots.take().unwrap()).collect();
         assert_eq!(slots.take(), None);
+        let walk = |slots: &Slots, list| {
+            let mut walk = Vec::new();
+            let mut slot = slots.first(list);
+            while slot != NOBODY {
+                walk.push(slot);
+                slot = slots.next(slot);
+            }
+            assert_eq!(walk.last().copied().unwrap_or(NOBODY), slots.last(list));
+            assert_eq!(walk.is_empty(), slots.is_empty(list));
+            walk
+        };
+        let idle = Phase::Idle { since_ms: 0 };
         for &slot in &all {
-            slots.append(&mut list, slot);
+            slots.set_phase(slot, idle);
         }
-        slots.unlink(&mut list, all[1]);
-        assert_eq!(
-            (list.head, slots[all[0]].next, list.tail),
-            (all[0], all[2], all[2])
-        );
-        slots.unlink(&mut list, all[2]);
-        slots.unlink(&mut list, all[0]);
-        assert_eq!(list, List::EMPTY);
+        assert_eq!(walk(&slots, List::IDLE), all);
+        slots.open(List::front(0));
+        let front = Phase::Front { audience: 0 };
+        slots.set_phase(all[1], front);
+        slots.set_phase(all[2], front);
+        assert_eq!(walk(&slots, List::IDLE), [all[0]]);
+        assert_eq!(walk(&slots, List::front(0)), [all[2], all[1]]);
+        slots.set_phase(all[2], idle);
+        assert_eq!(walk(&slots, List::IDLE), [all[0], all[2]]);
+        slots.set_phase(all[1], Phase::Free);
+        assert!(slots.is_empty(List::front(0)));
         slots.give_back(all[1]);
         assert_eq!(slots.take(), Some(all[1]));
     }

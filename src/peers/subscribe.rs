@@ -168,10 +168,15 @@ impl<O: Outlet> Peers<O> {
 
     /// The audience of the request in hand.
     fn join(&mut self) -> Option<u32> {
-        match &self.memo.plan {
-            Plan::Subscribe(subscription) => self.hub.join(&subscription.wish),
-            _ => unreachable!("only a subscription is opened"),
+        let Plan::Subscribe(subscription) = &self.memo.plan else {
+            unreachable!("only a subscription is opened");
+        };
+        let index = self.hub.join(&subscription.wish)?;
+        if self.hub.audiences.audience(index).members == 0 {
+            self.slots.open(List::front(index));
+            self.slots.open(List::behind(index));
         }
+        Some(index)
     }
 
     fn count_in(&mut self, index: u32) {
@@ -198,7 +203,11 @@ impl<O: Outlet> Peers<O> {
 
     /// A poll is answered at once if there is anything to say, else held.
     fn poll(&mut self, slot: u32, opening: &Opening) {
-        let set = self.hub.wanted(self.wish());
+        let audience = self.hub.audiences.find(self.wish());
+        let set = match audience {
+            Some(index) => self.hub.audiences.audience(index).set,
+            None => self.hub.matching(&self.wish().patterns),
+        };
         let start = self.start(opening);
         let lost = self.lost_at(start, &set);
         let named = opening.since != Since::Nothing;
@@ -210,7 +219,7 @@ impl<O: Outlet> Peers<O> {
         if !now {
             // Without an interval there is nothing for it up to the head.
             let cursor = if interval { start.cursor } else { plan.end };
-            return self.hold(slot, cursor, opening.timeout_ms);
+            return self.hold(slot, audience, cursor, opening.timeout_ms);
         }
         let events = Events {
             framing: self.wish().framing,
@@ -223,14 +232,14 @@ impl<O: Outlet> Peers<O> {
         self.answer_poll(slot, events, hello, opening.padding);
     }
 
-    fn hold(&mut self, slot: u32, cursor: Seq, timeout_ms: u64) {
+    fn hold(&mut self, slot: u32, audience: Option<u32>, cursor: Seq, timeout_ms: u64) {
         let Phase::Busy { exchange } = self.slots[slot].phase else {
             return;
         };
         if self.viewers >= self.settings.viewers {
             return self.refuse(slot, &FULL);
         }
-        let Some(index) = self.join() else {
+        let Some(index) = audience.or_else(|| self.join()) else {
             return self.refuse(slot, &FULL);
         };
         let expiry_ms = self.now.ms + timeout_ms;

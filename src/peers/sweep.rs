@@ -32,10 +32,10 @@ impl<O: Outlet> Peers<O> {
             return;
         }
         self.wake_ms = u64::MAX;
-        self.sweep_list(self.lists.idle, IDLE_MS);
-        self.sweep_list(self.lists.starved, STARVED_MS);
-        self.sweep_list(self.lists.ending, STALL_MS);
-        self.sweep_list(self.lists.closing, LINGER_MS);
+        self.sweep_list(List::IDLE, IDLE_MS);
+        self.sweep_list(List::STARVED, STARVED_MS);
+        self.sweep_list(List::ENDING, STALL_MS);
+        self.sweep_list(List::CLOSING, LINGER_MS);
         self.sweep_busy();
         for index in 0..self.hub.audiences.end() {
             self.sweep_audience(index);
@@ -45,9 +45,9 @@ impl<O: Outlet> Peers<O> {
 
     /// Closes those at the front of a list that have waited too long; the list is in order of time.
     fn sweep_list(&mut self, list: List, wait_ms: u64) {
-        let mut slot = list.head;
+        let mut slot = self.slots.first(list);
         while slot != NOBODY {
-            let next = self.slots[slot].next;
+            let next = self.slots.next(slot);
             let (Phase::Idle { since_ms }
             | Phase::Starved { since_ms }
             | Phase::Ending { since_ms }
@@ -77,9 +77,9 @@ impl<O: Outlet> Peers<O> {
     }
 
     fn sweep_busy(&mut self) {
-        let mut slot = self.lists.busy.head;
+        let mut slot = self.slots.first(List::BUSY);
         while slot != NOBODY {
-            let next = self.slots[slot].next;
+            let next = self.slots.next(slot);
             if let Phase::Busy { exchange } = self.slots[slot].phase {
                 let entry = &self.exchanges[usize::from(exchange)];
                 let deadline_ms = entry.deadline_ms;
@@ -157,20 +157,18 @@ impl<O: Outlet> Peers<O> {
         let position = self.hub.audiences.audience(index).position;
         // Both lists are walked from their heads; a member served goes to the end of one of them,
         // so each is walked only as far as its end was when the walk began.
-        let lists = [
-            self.hub.audiences.audience(index).behind,
-            self.hub.audiences.audience(index).front,
-        ];
+        let lists = [List::behind(index), List::front(index)]
+            .map(|list| (self.slots.first(list), self.slots.last(list)));
         self.hub.audiences.audience_mut(index).position = bound;
         // A tick that brought everybody a frame puts the heartbeat off.
         let mut everybody = true;
-        for list in lists {
-            let mut slot = list.head;
+        for (first, last) in lists {
+            let mut slot = first;
             while slot != NOBODY {
-                let next = if slot == list.tail {
+                let next = if slot == last {
                     NOBODY
                 } else {
-                    self.slots[slot].next
+                    self.slots.next(slot)
                 };
                 if let Some((_, cursor, place)) = self.slots[slot].phase.viewer() {
                     let cursor = if place == Place::Front {
@@ -205,11 +203,13 @@ impl<O: Outlet> Peers<O> {
             return;
         }
         let audience = self.hub.audiences.audience(index);
-        let (position, front, behind) = (audience.position, audience.front, audience.behind);
+        let position = audience.position;
+        let behind = List::behind(index);
+        let (first_behind, last_behind) = (self.slots.first(behind), self.slots.last(behind));
         let bytes = self.put_heartbeat(index, position);
-        let mut slot = front.head;
+        let mut slot = self.slots.first(List::front(index));
         while slot != NOBODY {
-            let next = self.slots[slot].next;
+            let next = self.slots.next(slot);
             self.deliver(slot, 0, bytes);
             if !matches!(self.slots[slot].phase, Phase::Free) && self.slots[slot].is(BLOCKED) {
                 let place = Place::Replay { offset: 0 };
@@ -217,12 +217,12 @@ impl<O: Outlet> Peers<O> {
             }
             slot = next;
         }
-        let mut slot = behind.head;
+        let mut slot = first_behind;
         while slot != NOBODY {
-            let next = if slot == behind.tail {
+            let next = if slot == last_behind {
                 NOBODY
             } else {
-                self.slots[slot].next
+                self.slots.next(slot)
             };
             self.heartbeat_one(slot);
             slot = next;

@@ -315,11 +315,6 @@ fn rewrite(text: &[u8], out: &mut Output<'_, '_>) -> Result<(), Error> {
     };
     let mut next = Next::Value;
     loop {
-        if let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(pass.at) {
-            pass.hand_out()?;
-            pass.leave_out(1);
-            continue;
-        }
         next = match (next, text.get(pass.at)) {
             (Next::Nothing, None) => return pass.hand_out(),
             (Next::Value | Next::ElementOrEnd, Some(b'[')) => pass.open(false)?,
@@ -347,6 +342,11 @@ fn rewrite(text: &[u8], out: &mut Output<'_, '_>) -> Result<(), Error> {
             (Next::Value | Next::ElementOrEnd, Some(b'"' | b'-' | b'0'..=b'9' | b'a'..=b'z')) => {
                 pass.scalar()?;
                 pass.behind_value()
+            }
+            (next, Some(b' ' | b'\t' | b'\n' | b'\r')) => {
+                pass.hand_out()?;
+                pass.leave_out(1);
+                next
             }
             (next, _) => return Err(pass.syntax(pass.wanted(next))),
         };
@@ -392,9 +392,9 @@ impl Pass<'_, '_, '_> {
 
     /// Copies what stands before `at` and was not handed out yet.
     fn hand_out(&mut self) -> Result<(), Error> {
-        let run = &self.text[self.from..self.at];
-        self.from = self.at;
-        self.out.put(run).map_err(|Full| full(self.at))
+        let from = core::mem::replace(&mut self.from, self.at);
+        let put = self.out.put(&self.text[from..self.at]);
+        put.map_err(|Full| full(from))
     }
 
     /// Goes on behind `bytes` that are not to be copied.
@@ -471,26 +471,24 @@ impl Pass<'_, '_, '_> {
 
     /// RFC 8259 section 6; its digits are copied as they stand.
     fn number(&mut self) -> Result<(), Error> {
-        self.skip(b"-");
-        if !self.skip(b"0") {
+        self.skip(b'-', b'-');
+        if !self.skip(b'0', b'0') {
             self.digits()?;
         }
-        if self.skip(b".") {
+        if self.skip(b'.', b'.') {
             self.digits()?;
         }
-        if self.skip(b"eE") {
-            self.skip(b"+-");
+        if self.skip(b'e', b'E') {
+            self.skip(b'+', b'-');
             self.digits()?;
         }
         Ok(())
     }
 
-    /// Skips one byte when it is one of `wanted`.
-    fn skip(&mut self, wanted: &[u8]) -> bool {
-        let found = self
-            .text
-            .get(self.at)
-            .is_some_and(|byte| wanted.contains(byte));
+    /// Skips one byte when it is one of two.
+    fn skip(&mut self, one: u8, other: u8) -> bool {
+        let next = self.text.get(self.at);
+        let found = next.is_some_and(|byte| *byte == one || *byte == other);
         self.at += usize::from(found);
         found
     }

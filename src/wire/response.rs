@@ -91,7 +91,7 @@ pub fn write_head(head: &Head<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
         (Length::None, _) => {}
     }
     out.put(b"X-Content-Type-Options: nosniff\r\n")?;
-    for field in head.fields {
+    for field in head.fields.iter().filter(|field| !field.is_empty()) {
         out.put(field.as_bytes())?;
     }
     if !keep_alive {

@@ -26,7 +26,7 @@ const PUBLISHER: u64 = u64::MAX;
 const CROWD: u64 = u64::MAX - 1;
 const EVENTS: usize = 512;
 /// Viewers of the crowd that are heard before the others have their turn again.
-const CROWD_EVENTS: usize = 4;
+const CROWD_EVENTS: usize = 16;
 /// Connections that are not ready yet, at once.
 const HALF_OPEN: usize = 64;
 /// Nothing that is waited for takes longer.
@@ -234,6 +234,9 @@ impl World {
     pub(crate) fn all_are_there(&self) -> Outcome<()> {
         match self.ended.first() {
             None => Ok(()),
+            Some(&viewer) if self.viewers[viewer].seat.turned_away => Err(format!(
+                "the server turned viewer {viewer} away: raise viewers in [limits]"
+            )),
             Some(viewer) => Err(format!("the server ended viewer {viewer}")),
         }
     }

@@ -33,20 +33,39 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Takes everything, gives what was put in; allocates nothing once its buffers have grown.
-#[derive(Debug, Default)]
+/// Takes everything, but for sockets that are `full`; gives what was put in; allocates nothing once
+/// its buffers have grown.
+#[derive(Debug)]
 struct Sink {
     input: Vec<Vec<u8>>,
+    /// How many bytes each socket takes still.
+    room: Vec<usize>,
     sent: u64,
     last: Vec<u8>,
 }
 
+impl Sink {
+    fn new(slots: usize) -> Sink {
+        Sink {
+            input: (0..slots).map(|_| Vec::with_capacity(512)).collect(),
+            room: vec![usize::MAX; slots],
+            sent: 0,
+            last: Vec::new(),
+        }
+    }
+}
+
 impl Outlet for Sink {
-    fn send(&mut self, _: u32, bytes: &[u8]) -> Sent {
+    fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent {
+        let room = &mut self.room[slot as usize];
+        let taken = bytes.len().min(*room);
+        if *room < usize::MAX {
+            *room -= taken;
+        }
         self.sent += 1;
         self.last.clear();
-        self.last.extend_from_slice(bytes);
-        Sent::Bytes(bytes.len())
+        self.last.extend_from_slice(&bytes[..taken]);
+        Sent::Bytes(taken)
     }
 
     fn recv(&mut self, slot: u32, into: &mut [u8]) -> Received {
@@ -84,9 +103,8 @@ fn ask(peers: &mut Peers<Sink>, slot: u32, request: &[u8]) {
     peers.readable(slot);
 }
 
-#[test]
-fn an_event_reaches_its_viewers_without_an_allocation() {
-    let settings = Settings {
+fn settings(sends_per_turn: u32) -> Settings {
+    Settings {
         viewers: 200,
         pages: 64,
         ring_bytes: 65_536,
@@ -95,13 +113,15 @@ fn an_event_reaches_its_viewers_without_an_allocation() {
         board: "board".into(),
         policy: Policy::default(),
         seed: 1,
-        sends_per_turn: 512,
-    };
-    let sink = Sink {
-        input: (0..200).map(|_| Vec::with_capacity(512)).collect(),
-        ..Sink::default()
-    };
-    let mut peers = Peers::new(settings, sink, now(0));
+        sends_per_turn,
+    }
+}
+
+const POST: &[u8] = b"POST /topics/a/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 21\r\n\r\n{\"x\": [1, 2.5, \"\xc3\xa4\"]}";
+
+#[test]
+fn an_event_reaches_its_viewers_without_an_allocation() {
+    let mut peers = Peers::new(settings(512), Sink::new(200), now(0));
     let poster = peers.accept().unwrap();
     for path in ["/events/sse", "/events/stream"] {
         for version in ["1.1\r\nHost: localhost", "1.0"] {
@@ -116,7 +136,6 @@ fn an_event_reaches_its_viewers_without_an_allocation() {
         }
     }
     let polls: Vec<u32> = (0..20).map(|_| peers.accept().unwrap()).collect();
-    const POST: &[u8] = b"POST /topics/a/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 21\r\n\r\n{\"x\": [1, 2.5, \"\xc3\xa4\"]}";
     let (mut allocations, mut deliveries) = (0, 0);
     for ms in 0..5_100u64 {
         peers.set_now(now(ms));
@@ -147,4 +166,91 @@ fn an_event_reaches_its_viewers_without_an_allocation() {
     assert_eq!(deliveries, 5_000 * 121);
     assert_eq!(allocations, 0, "over {deliveries} sends");
     assert_eq!(peers.counters.refused, 0);
+}
+
+/// What viewers want; each gets something in each turn.
+const WISHES: [&str; 4] = ["", "&topics=a/b", "&topics=c", "&topics=a/%2B,c"];
+const VIEWERS: u32 = 120;
+
+fn question(peers: &Peers<Sink>, path: &str, viewer: u32) -> Vec<u8> {
+    let wish = WISHES[viewer as usize % 4];
+    // Streams to both versions.
+    let host = "1.1\r\nHost: localhost";
+    let version = match viewer / 4 % 2 {
+        0 if path != "/events/poll" => "1.0",
+        _ => host,
+    };
+    let (log, head) = (peers.hub.log_name(), peers.hub.head());
+    format!("GET {path}?since={log}-{head}{wish} HTTP/{version}\r\n\r\n").into_bytes()
+}
+
+/// All that happens in a turn, and in those that it leaves work for.
+fn turns(peers: &mut Peers<Sink>) {
+    loop {
+        peers.run_queue();
+        peers.sweep();
+        peers.flush();
+        if !peers.is_eager() {
+            return;
+        }
+    }
+}
+
+/// Several audiences in several slices, of which every seventh viewer is blocked for a while.
+fn count(path: &str) {
+    let mut peers = Peers::new(settings(50), Sink::new(200), now(0));
+    let poster = peers.accept().unwrap();
+    let viewers: Vec<u32> = (0..VIEWERS).map(|_| peers.accept().unwrap()).collect();
+    ask(&mut peers, poster, POST);
+    peers.hub.publish("c", b"1", State::Ok, now(0)).unwrap();
+    let (mut allocations, mut deliveries) = (0, 0);
+    for ms in 1..1_200 {
+        peers.set_now(now(ms));
+        let asks = ms == 1 || path == "/events/poll";
+        let questions: Vec<_> = viewers
+            .iter()
+            .filter(|_| asks)
+            .map(|viewer| question(&peers, path, *viewer))
+            .collect();
+        let before = (
+            ALLOCATIONS.with(Cell::get),
+            peers.outlet.sent,
+            peers.counters.deliveries,
+        );
+        for (slot, question) in viewers.iter().zip(&questions) {
+            ask(&mut peers, *slot, question);
+        }
+        let is_blocked = |slot: u32| u64::from(slot) % 7 == ms % 7;
+        for slot in viewers.iter().filter(|slot| is_blocked(**slot)) {
+            peers.outlet.room[*slot as usize] = (ms as usize * 31 + *slot as usize) % 400;
+        }
+        ask(&mut peers, poster, POST);
+        peers.hub.publish("c", b"1", State::Ok, now(ms)).unwrap();
+        turns(&mut peers);
+        for slot in viewers.iter().filter(|slot| is_blocked(**slot)) {
+            peers.outlet.room[*slot as usize] = usize::MAX;
+            peers.writable(*slot);
+        }
+        turns(&mut peers);
+        if ms >= 100 {
+            allocations += ALLOCATIONS.with(Cell::get) - before.0;
+            deliveries += peers.counters.deliveries - before.2;
+            let sends = peers.outlet.sent - before.1;
+            assert!(sends > u64::from(VIEWERS), "{sends} in a turn");
+        }
+    }
+    assert!(deliveries >= 100_000, "{path}: {deliveries}");
+    assert_eq!(allocations, 0, "{path}: over {deliveries} deliveries");
+    let counters = &peers.counters;
+    assert_eq!(
+        (counters.refused, counters.evicted, counters.peers),
+        (0, 0, VIEWERS + 1)
+    );
+}
+
+#[test]
+fn slices_audiences_and_blocked_viewers_need_no_allocation() {
+    for path in ["/events/sse", "/events/stream", "/events/poll"] {
+        count(path);
+    }
 }
