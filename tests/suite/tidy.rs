@@ -284,6 +284,7 @@ fn nothing_is_left_undone_or_tells_where_it_was_made() {
     let folders = [
         "src",
         "tests/suite",
+        "tests/bench",
         "boards",
         "scripts",
         "tests/interop",
