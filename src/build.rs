@@ -68,6 +68,8 @@ fn shrink() {
         "--icf=all",
         "--ignore-data-address-equality",
         "--no-eh-frame-hdr",
+        // Relocations at start as bits: 2 KB and not 50, where the program may be anywhere.
+        "--pack-dyn-relocs=relr",
         // What walks those tables would find nothing: a backtrace (RUST_BACKTRACE) is empty, which
         // any function that does nothing can do, and unwinding never begins. 40 KB.
         "--defsym=_Unwind_Backtrace=getpid",

@@ -281,6 +281,7 @@ impl Connection {
     }
 
     /// A body that came behind its head: others have asked meanwhile, so the head is read again.
+    #[cold]
     fn late_body(
         &mut self,
         input: &mut [u8],

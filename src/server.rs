@@ -37,6 +37,7 @@ use crate::hub::topic::Naming;
 use crate::hub::{Now, Refused};
 use crate::log;
 use crate::peers::{Peers, Settings};
+use crate::resident;
 use crate::sockets::{self, Accepted, Sockets, TOKEN};
 use crate::source;
 pub use activation::handed;
@@ -62,6 +63,9 @@ const ACCEPT_RETRY_MS: u64 = 100;
 const CLOCK_RECHECK_MS: u64 = 60_000;
 /// While the clock is not known, it is looked for more often.
 const CLOCK_UNKNOWN_MS: u64 = 5_000;
+/// How long after start its code is let go of: when everything listens, and when slow sources were
+/// found too.
+const LET_GO_MS: (u64, u64) = (200, 5_000);
 /// How often a shortage is spoken of.
 const SHORTAGE_MS: u64 = 3_600_000;
 
@@ -116,6 +120,8 @@ pub struct Server {
     accepting: bool,
     accept_after_ms: u64,
     recheck_ms: u64,
+    /// When the code of the start is let go of, and when for the last time.
+    let_go_ms: (u64, u64),
     drain_until_ms: Option<u64>,
     notify: Notify,
     roll: Roll,
@@ -222,6 +228,7 @@ impl Server {
             accepting: true,
             accept_after_ms: 0,
             recheck_ms: now.ms + CLOCK_UNKNOWN_MS,
+            let_go_ms: (now.ms + LET_GO_MS.0, now.ms + LET_GO_MS.1),
             drain_until_ms: None,
             notify: Notify::new(),
             roll: Roll::new(now.ms),
@@ -311,7 +318,7 @@ impl Server {
     /// Sets the one timer to the next deadline, if that has changed.
     fn arm(&mut self) {
         let mut wake_ms = self.peers.wake_ms().min(self.recheck_ms);
-        wake_ms = wake_ms.min(self.notify.due_ms());
+        wake_ms = wake_ms.min(self.notify.due_ms()).min(self.let_go_ms.0);
         if self.accepting {
             wake_ms = wake_ms.min(self.accept_after_ms);
         }
@@ -361,12 +368,18 @@ impl Server {
         }
         self.accept_after_ms = 0;
         let mut left = ACCEPTS_PER_TURN;
+        let mut taken_in = false;
         for index in 0..self.listeners.len() {
             while left > 0 {
                 left -= 1;
                 match sockets::accept(&self.listeners[index]) {
-                    Accepted::Peer(socket) => self.peers.take_in(socket),
+                    Accepted::Peer(socket) => {
+                        self.peers.take_in(socket);
+                        taken_in = true;
+                    }
                     Accepted::Nobody => break,
+                    // Whoever was taken in now looks idle until it is read, in the next turn.
+                    Accepted::NotNow if taken_in => return,
                     Accepted::NotNow => {
                         // Somebody idle gives up a descriptor for somebody new.
                         if !self.peers.give_up_one() {
@@ -479,6 +492,10 @@ impl Server {
                 } else {
                     CLOCK_UNKNOWN_MS
                 };
+        }
+        if now_ms >= self.let_go_ms.0 {
+            resident::let_go_of_code();
+            self.let_go_ms = (self.let_go_ms.1, u64::MAX);
         }
     }
 }

@@ -10,6 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::io;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
@@ -286,10 +287,26 @@ pub fn accept(listener: &OwnedFd) -> Accepted {
     match net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
         Ok(socket) => Accepted::Peer(socket),
         Err(Errno::AGAIN) => Accepted::Nobody,
-        Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Accepted::NotNow,
+        // The kernel looks for a descriptor first: it says this when nobody waits, too.
+        Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            match is_waited_at(listener) {
+                true => Accepted::NotNow,
+                false => Accepted::Nobody,
+            }
+        }
         // It was gone before we came: ask again at once.
         Err(_) => accept_again(listener),
     }
+}
+
+/// Whether somebody is waiting at a listener.
+fn is_waited_at(listener: &OwnedFd) -> bool {
+    let zero = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut fds = [PollFd::new(listener, PollFlags::IN)];
+    poll(&mut fds, Some(&zero)).is_ok_and(|ready| ready > 0)
 }
 
 fn accept_again(listener: &OwnedFd) -> Accepted {

@@ -124,6 +124,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// Whether a peer's head has been on its way for longer than any good network takes.
+    #[cold]
     fn is_slow_head(&self, slot: u32) -> bool {
         let Phase::Busy { exchange } = self.slots[slot].phase else {
             return false;
@@ -316,6 +317,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// Sends a refusal as one plain line.
+    #[cold]
     pub(super) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
         self.counters.refused += 1;
         let mut retry = [0; 32];
@@ -445,6 +447,7 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
+    #[cold]
     fn more_of_listing(&mut self, slot: u32, listing: Listing) {
         let mut scratch = core::mem::take(&mut self.scratch);
         let mut out = Writer::new(&mut scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX]);

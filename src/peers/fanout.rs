@@ -112,7 +112,7 @@ impl<O: Outlet> Peers<O> {
     pub(super) fn settle(&mut self, index: u32) {
         let left = core::mem::replace(&mut self.sends_left, u32::MAX);
         self.run.forget();
-        self.flush_audience(index);
+        while !self.flush_audience(index) {}
         self.sends_left = left;
     }
 
@@ -182,6 +182,7 @@ impl<O: Outlet> Peers<O> {
     /// stands there.
     fn render_run(&mut self, code: u16, from: Seq, to: Seq, mask: u64) {
         if (self.run.code, self.run.from, self.run.mask) == (code, from, mask) {
+            self.run.to = self.run.to.min(to);
             return;
         }
         let framing = Framing::of(code);

@@ -112,6 +112,10 @@ fn spills(viewers: u32) -> u16 {
     (viewers / 16).clamp(64, 256) as u16
 }
 
+/// Much more than is used: from 128 KiB on an allocation is pages that the kernel has yet to fill,
+/// while a smaller one is cleared, and so resident, at start.
+const SCRATCH_BYTES: usize = 3 * SPILL_BYTES;
+
 const SPILL_BYTES: usize = RESPONSE_HEAD_BYTES_MAX + OUTPUT_BYTES_MAX + 16;
 
 /// How many of the fixed places are taken.
@@ -180,7 +184,7 @@ impl<O: Outlet> Peers<O> {
             inputs: Pool::new(settings.pages, INPUT_BYTES_MAX),
             spills: Pool::new(spills(settings.viewers), SPILL_BYTES),
             spilled: vec![(0, 0); usize::from(spills(settings.viewers))],
-            scratch: vec![0; SPILL_BYTES],
+            scratch: vec![0; SCRATCH_BYTES],
             head: vec![0; RESPONSE_HEAD_BYTES_MAX],
             value: vec![0; EVENT_BYTES_MAX],
             run: Run::default(),
@@ -283,6 +287,7 @@ impl<O: Outlet> Peers<O> {
     /// Closes whoever is missed least: one we have nothing more to say to, one that is idle, one
     /// that waits for a buffer, one that sends its head; the longest first. Never one that is being
     /// answered.
+    #[cold]
     pub fn evict(&mut self) -> Option<()> {
         let slot = self
             .first(List::CLOSING, |_, _| true)
@@ -334,6 +339,7 @@ impl<O: Outlet> Peers<O> {
 
     /// Sends a half-closed poll an interim answer (RFC 9110 section 15.2.1). HTTP/1.0 does not
     /// know those: there the poll is answered with what there is, nothing.
+    #[cold]
     fn probe_poll(&mut self, slot: u32) {
         let Phase::Poll { audience, .. } = self.slots[slot].phase else {
             return;
@@ -427,6 +433,7 @@ impl<O: Outlet> Peers<O> {
 
     /// Keeps a part of the scratch for a blocked peer, or closes it when there is no buffer: it
     /// resumes by its cursor.
+    #[cold]
     fn keep(&mut self, slot: u32, from: usize, to: usize) -> bool {
         let Some(spill) = self.spills.take() else {
             self.counters.evicted += 1;
@@ -527,6 +534,7 @@ impl<O: Outlet> Peers<O> {
         self.discard(slot);
     }
 
+    #[cold]
     fn discard(&mut self, slot: u32) {
         let mut waste = [0; 4096];
         for _ in 0..16 {

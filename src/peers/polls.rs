@@ -87,6 +87,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// The next piece of an answer that is longer than a buffer.
+    #[cold]
     pub(super) fn more_of_poll(&mut self, slot: u32, mut events: Box<Events>) {
         let reached = events.plan.catch_up_to.unwrap_or(0).max(events.cursor);
         if self.hub.is_lapped(reached) && reached < events.plan.end {
@@ -244,6 +245,7 @@ impl<O: Outlet> Peers<O> {
 
     /// Begins an answer longer than a buffer to one held poll; it goes on by itself. Without a
     /// buffer for that it is closed, and asks again.
+    #[cold]
     fn answer_long(&mut self, slot: u32, body_bytes: usize, rest: &Events, framing: Framing) {
         let Phase::Poll {
             audience, exchange, ..

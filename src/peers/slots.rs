@@ -196,12 +196,11 @@ impl Phase {
     }
 }
 
-/// The neighbours in a list that is a ring through one link of its own.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Link {
-    prev: u32,
-    next: u32,
-}
+/// The neighbours in a list that is a ring through one link of its own: a bare array, because a
+/// vector of those is zero without being touched.
+type Link = [u32; 2];
+const PREV: usize = 0;
+const NEXT: usize = 1;
 
 /// A way along a list.
 pub(super) struct Walk<'s> {
@@ -230,7 +229,7 @@ impl Iterator for Walk<'_> {
         }
         let slot = self.at.checked_sub(self.lists)?;
         self.left -= 1;
-        self.at = self.links[self.at as usize].next;
+        self.at = self.links[self.at as usize][NEXT];
         Some(slot)
     }
 }
@@ -270,7 +269,7 @@ impl Slots {
         let mut slots = Slots {
             slots: Vec::with_capacity(count),
             count_max: count,
-            links: vec![Link::default(); lists as usize + count],
+            links: vec![[0; 2]; lists as usize + count],
             lists,
             free: NOBODY,
         };
@@ -294,7 +293,7 @@ impl Slots {
     pub(super) fn take(&mut self) -> Option<u32> {
         if self.free != NOBODY {
             let slot = self.free;
-            self.free = self.link(slot).next;
+            self.free = self.link(slot)[NEXT];
             self[slot] = Slot::FREE;
             return Some(slot);
         }
@@ -307,7 +306,7 @@ impl Slots {
     /// Gives a slot back; it must stand in no list.
     pub(super) fn give_back(&mut self, slot: u32) {
         self[slot] = Slot::FREE;
-        self.link(slot).next = core::mem::replace(&mut self.free, slot);
+        self.link(slot)[NEXT] = core::mem::replace(&mut self.free, slot);
     }
 
     fn link(&mut self, slot: u32) -> &mut Link {
@@ -316,33 +315,30 @@ impl Slots {
 
     /// Empties a list that nobody stands in and that may never have been used.
     pub(super) fn open(&mut self, List(list): List) {
-        self.links[list as usize] = Link {
-            prev: list,
-            next: list,
-        };
+        self.links[list as usize] = [list, list];
     }
 
     /// Whether nobody stands in a list.
     pub(super) fn is_empty(&self, List(list): List) -> bool {
-        self.links[list as usize].next == list
+        self.links[list as usize][NEXT] == list
     }
 
     /// The first of a list, or `NOBODY`.
     pub(super) fn first(&self, List(list): List) -> u32 {
-        let first = self.links[list as usize].next;
+        let first = self.links[list as usize][NEXT];
         first.checked_sub(self.lists).unwrap_or(NOBODY)
     }
 
     /// The last of a list, or `NOBODY`.
     pub(super) fn last(&self, List(list): List) -> u32 {
-        let last = self.links[list as usize].prev;
+        let last = self.links[list as usize][PREV];
         last.checked_sub(self.lists).unwrap_or(NOBODY)
     }
 
     /// The one behind `slot` in its list, or `NOBODY`.
     #[inline]
     pub(super) fn next(&self, slot: u32) -> u32 {
-        let next = self.links[(self.lists + slot) as usize].next;
+        let next = self.links[(self.lists + slot) as usize][NEXT];
         next.checked_sub(self.lists).unwrap_or(NOBODY)
     }
 
@@ -366,19 +362,19 @@ impl Slots {
         let old = core::mem::replace(&mut self[slot].phase, phase);
         let this = self.lists + slot;
         if old.list().is_some() {
-            let Link { prev, next } = self.links[this as usize];
-            self.links[prev as usize].next = next;
-            self.links[next as usize].prev = prev;
+            let [prev, next] = self.links[this as usize];
+            self.links[prev as usize][NEXT] = next;
+            self.links[next as usize][PREV] = prev;
         }
         if let Some(List(list)) = phase.list() {
             let ends = self.links[list as usize];
             let (prev, next) = match phase.front() {
-                Some(_) => (list, ends.next),
-                None => (ends.prev, list),
+                Some(_) => (list, ends[NEXT]),
+                None => (ends[PREV], list),
             };
-            self.links[this as usize] = Link { prev, next };
-            self.links[prev as usize].next = this;
-            self.links[next as usize].prev = this;
+            self.links[this as usize] = [prev, next];
+            self.links[prev as usize][NEXT] = this;
+            self.links[next as usize][PREV] = this;
         }
     }
 }

@@ -112,6 +112,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// No stream now. A native EventSource gives up for good on any status but 200.
+    #[cold]
     fn busy(&mut self, slot: u32, framing: Framing, reason: Reason) {
         if reason == Reason::Full && framing.row().accept != "text/event-stream" {
             return self.refuse(slot, &FULL);

@@ -67,6 +67,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// Tells a peer that no buffer became free for its request.
+    #[cold]
     fn turn_away(&mut self, slot: u32) {
         self.counters.requests += 1;
         self.counters.refused += 1;
@@ -96,6 +97,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// A request that is not whole in time is told so (RFC 9110 section 15.5.9).
+    #[cold]
     fn time_out(&mut self, slot: u32) {
         let refusal = crate::wire::Refusal::new(408, "the request was not whole in time");
         if let Phase::Busy { exchange } = self.slots[slot].phase {
@@ -277,6 +279,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// The server goes down: everybody is told, nobody new is held.
+    #[cold]
     pub fn drain(&mut self) {
         self.flush_all();
         self.draining = true;
@@ -303,6 +306,7 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
+    #[cold]
     fn drain_viewer(&mut self, slot: u32, audience: u32) {
         // In the middle of a frame nothing can be said; it resumes by its cursor.
         if self.slots[slot].is(BLOCKED) || self.slots[slot].spill != NO_BUFFER {

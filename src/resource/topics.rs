@@ -117,6 +117,7 @@ fn put_seconds(ms: u64, out: &mut Writer<'_>) -> Result<(), Full> {
     }
 }
 
+#[cold]
 fn refused(refused: Refused, index: Option<usize>) -> Refusal {
     match (refused, index) {
         (Refused::TopicsFull, None) => Refusal::new(
@@ -141,6 +142,7 @@ fn refused(refused: Refused, index: Option<usize>) -> Refusal {
     }
 }
 
+#[cold]
 fn bad_json(error: json::Error) -> Refusal {
     let at = [error.at as u64, 0, 0];
     match error.fault {
@@ -154,6 +156,7 @@ fn bad_json(error: json::Error) -> Refusal {
 }
 
 /// As `bad_json`, where a bare string could not be meant.
+#[cold]
 fn bad_list(error: json::Error) -> Refusal {
     match error.fault {
         Fault::Depth => bad_json(error),
@@ -279,6 +282,7 @@ fn item<'a>(
 }
 
 /// `POST /topics`: all checked first, then consecutive sequences; `{"id":LAST,"count":n}`.
+#[cold]
 pub fn publish_many(
     body: &[u8],
     context: &mut Context<'_>,

@@ -306,11 +306,11 @@ impl<'b> Head<'b> {
     }
 
     /// The values of all fields of this name, in their order.
-    pub fn fields(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
-        self.fields[..self.count]
-            .iter()
-            .filter(move |field| field.name.eq_ignore_ascii_case(name))
-            .map(|field| field.value)
+    pub fn fields<'h>(&'h self, name: &'h str) -> Fields<'h, 'b> {
+        Fields {
+            rest: self.fields[..self.count].iter(),
+            name,
+        }
     }
 
     /// The names of all fields, as they were sent.
@@ -386,6 +386,27 @@ impl<'b> Head<'b> {
         } else {
             Ok(Framing::Chunked)
         }
+    }
+}
+
+/// The values of the fields of one name.
+#[derive(Clone, Debug)]
+pub struct Fields<'h, 'b> {
+    rest: core::slice::Iter<'h, httparse::Header<'b>>,
+    name: &'h str,
+}
+
+impl<'b> Iterator for Fields<'_, 'b> {
+    type Item = &'b [u8];
+
+    // One copy: a dozen fields are looked for, once for each head that is new.
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'b [u8]> {
+        let name = self.name;
+        let field = self
+            .rest
+            .find(|field| field.name.eq_ignore_ascii_case(name))?;
+        Some(field.value)
     }
 }
 

@@ -199,8 +199,10 @@ class SystemCalls(unittest.TestCase):
         deliveries = events * TRACED_VIEWERS
         sends = calls.pop(("sendto", ""))
         if path == "/events/poll":
-            # Each is asked for, and those requests come in as many turns as they like.
-            self.assertEqual(calls.pop(("recvfrom", '"GET')), deliveries)
+            # Each is asked for, and those requests come in as many turns as they like, some of
+            # them behind the last event's.
+            asked = calls.pop(("recvfrom", '"GET'))
+            self.assertAlmostEqual(asked, deliveries, delta=TRACED_VIEWERS)
             turns = calls["epoll_wait", ""] + calls["epoll_pwait", ""]
         figure = (sends - events) / deliveries
         others = sum(calls.values()) / turns

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may say so")]
 
 mod alloc;
+mod churn;
 mod feeds;
 mod golden;
 mod hub;

@@ -1,7 +1,9 @@
 //! How late a task of smol is whose server has a burst to send.
 //!
 //! The server runs in a child process that is this program, with a timer of 5 ms spawned on the
-//! executor it is given: what a source is, that reads twice a hundred times a second.
+//! executor it is given: what a source is, that reads two hundred times a second. Not to be run
+//! with a real-time rank (`chrt -f`): the thread of timers has the same, on the same processor, and
+//! would wait until the server has nothing to do, which says nothing of the server.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
