@@ -66,10 +66,11 @@ impl<O: Outlet> Peers<O> {
         // Audiences of one framing after another, so that those who want the same run share it.
         while self.flushing.framings != 0 {
             let framing = self.flushing.framings.trailing_zeros() as u16;
+            let shape = Framing::of(framing).row().shape;
             while self.flushing.index < self.hub.audiences.end() {
                 let index = self.flushing.index;
                 let is_next = self.hub.audiences.framing(index) == Some(framing);
-                if is_next && !self.flush_audience(index) {
+                if is_next && !self.flush_shape(index, shape) {
                     self.sends_left = self.settings.sends_per_turn;
                     return;
                 }
@@ -116,65 +117,69 @@ impl<O: Outlet> Peers<O> {
         self.sends_left = left;
     }
 
-    /// Brings the front of an audience up to the head, whether all of it; an `interval` waits for
-    /// its tick.
-    pub(super) fn flush_audience(&mut self, index: u32) -> bool {
-        if self.hub.audiences.audience(index).wish.interval_ms > 0 {
-            return true;
+    /// Brings the front of an audience up to the head, whether all of it.
+    fn flush_audience(&mut self, index: u32) -> bool {
+        self.flush_shape(index, self.shape(index))
+    }
+
+    /// As `flush_audience`; an `interval` waits for its tick.
+    fn flush_shape(&mut self, index: u32, shape: Shape) -> bool {
+        match shape {
+            _ if self.hub.audiences.audience(index).wish.interval_ms > 0 => true,
+            Shape::Answer => self.answer_polls(index),
+            Shape::Stream => self.flush_stream(index),
         }
-        if self.shape(index) == Shape::Answer {
-            return self.answer_polls(index);
-        }
-        while self.hub.audiences.is_used(index) {
+    }
+
+    fn flush_stream(&mut self, index: u32) -> bool {
+        let (first, head) = (self.hub.first(), self.hub.head());
+        loop {
             let audience = self.hub.audiences.audience(index);
-            let mut mask = None;
-            if audience.serving == NOBODY {
-                mask = self.serve_next(index);
-                if mask.is_none() {
-                    return true;
-                }
+            let is_new = audience.serving == NOBODY;
+            let (from, to) = match is_new {
+                true => (audience.position, head.min(audience.position + 64)),
+                false => (audience.served_from, audience.position),
+            };
+            if from >= to {
+                return true;
             }
-            let audience = self.hub.audiences.audience(index);
-            let (from, to) = (audience.served_from, audience.position);
-            if self.hub.is_lapped(from) {
-                self.lap(index, from);
+            let mask = match from + 1 < first {
+                true => 0,
+                false => self.hub.select(&audience.set, from, to),
+            };
+            if mask == 0 {
+                self.skip(index, from, to, is_new);
                 continue;
             }
-            let mask = mask.unwrap_or_else(|| self.hub.select(&audience.set, from, to));
             self.render_run(audience.wish.framing, from, to, mask);
             let audience = self.hub.audiences.audience_mut(index);
+            if is_new {
+                audience.serving = self.slots.first(List::front(index));
+                audience.served_from = from;
+            }
             audience.position = self.run.to;
             audience.heartbeat_ms = self.now.ms + self.settings.heartbeat_ms;
             if !self.send_run(index) {
                 return false;
             }
+            if !self.hub.audiences.is_used(index) {
+                return true;
+            }
         }
-        true
     }
 
-    /// The next events after an audience's position become those that its front is served; which of
-    /// them are wanted, if any are.
-    fn serve_next(&mut self, index: u32) -> Option<u64> {
+    /// There is nothing for an audience between two sequences, or a burst has lapped it.
+    fn skip(&mut self, index: u32, from: Seq, to: Seq, is_new: bool) {
+        let is_lapped = self.hub.is_lapped(from);
         let head = self.hub.head();
-        loop {
-            let audience = self.hub.audiences.audience(index);
-            let from = audience.position;
-            if from >= head {
-                return None;
-            }
-            let is_lapped = self.hub.is_lapped(from);
-            let to = if is_lapped { head } else { head.min(from + 64) };
-            let mask = match is_lapped {
-                true => u64::MAX,
-                false => self.hub.select(&audience.set, from, to),
-            };
-            let audience = self.hub.audiences.audience_mut(index);
-            audience.position = to;
-            if mask != 0 && !self.slots.is_empty(List::front(index)) {
-                let first = self.slots.first(List::front(index));
-                (audience.serving, audience.served_from) = (first, from);
-                return Some(mask);
-            }
+        let audience = self.hub.audiences.audience_mut(index);
+        if is_new {
+            audience.position = if is_lapped { head } else { to };
+            audience.serving = self.slots.first(List::front(index));
+        }
+        match is_lapped {
+            true => self.lap(index, from),
+            false => audience.serving = NOBODY,
         }
     }
 
@@ -220,9 +225,10 @@ impl<O: Outlet> Peers<O> {
         let budget = self.sends_left;
         while slot != NOBODY && self.sends_left > 0 {
             let bytes = &self.scratch[..self.run.bytes];
-            let mut walk = self.slots.walk(slot, self.sends_left);
-            let stopped = send_along(&mut self.outlet, &mut walk, bytes);
-            (slot, self.sends_left) = (walk.here(), walk.left);
+            let mut walk = self.slots.walk(slot);
+            let left = &mut self.sends_left;
+            let stopped = send_along(&mut self.outlet, &mut walk, bytes, left);
+            slot = walk.here();
             // Whoever stopped it leaves the front.
             self.hub.audiences.audience_mut(index).serving = slot;
             match stopped {
@@ -433,17 +439,31 @@ impl<O: Outlet> Peers<O> {
     }
 }
 
-/// Sends `bytes` to the next of `walk`, until one does not take them all: that one is returned. The
-/// inner loop of it all: it reads one link and one descriptor for each send, and writes nothing.
+/// Sends `bytes` to the next of `walk`, `left` of them and at least one, until one does not take
+/// them all: that one is returned. The inner loop of it all: it reads one link and one descriptor
+/// for each send, and writes nothing.
 #[inline]
-fn send_along<O: Outlet>(outlet: &mut O, walk: &mut Walk<'_>, bytes: &[u8]) -> Option<(u32, Sent)> {
+fn send_along<O: Outlet>(
+    outlet: &mut O,
+    walk: &mut Walk<'_>,
+    bytes: &[u8],
+    left: &mut u32,
+) -> Option<(u32, Sent)> {
+    let mut budget = *left;
+    let mut stopped = None;
     for slot in walk {
         let sent = outlet.send(slot, bytes);
+        budget -= 1;
         if sent != Sent::Bytes(bytes.len()) {
-            return Some((slot, sent));
+            stopped = Some((slot, sent));
+            break;
+        }
+        if budget == 0 {
+            break;
         }
     }
-    None
+    *left = budget;
+    stopped
 }
 
 /// What a feed became in the scratch.

@@ -208,8 +208,6 @@ pub(super) struct Walk<'s> {
     lists: u32,
     /// The next link; one of a list's own is the end.
     at: u32,
-    /// How many more it gives.
-    pub(super) left: u32,
 }
 
 impl Walk<'_> {
@@ -224,11 +222,7 @@ impl Iterator for Walk<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<u32> {
-        if self.left == 0 {
-            return None;
-        }
         let slot = self.at.checked_sub(self.lists)?;
-        self.left -= 1;
         self.at = self.links[self.at as usize][NEXT];
         Some(slot)
     }
@@ -342,13 +336,12 @@ impl Slots {
         next.checked_sub(self.lists).unwrap_or(NOBODY)
     }
 
-    /// `slot` and those behind it in its list, so many of them at most.
+    /// `slot` and those behind it in its list.
     #[inline]
-    pub(super) fn walk(&self, slot: u32, left: u32) -> Walk<'_> {
+    pub(super) fn walk(&self, slot: u32) -> Walk<'_> {
         Walk {
             links: &self.links,
             lists: self.lists,
-            left,
             at: match slot {
                 NOBODY => 0,
                 slot => self.lists + slot,
