@@ -1,7 +1,7 @@
 //! Memory that is let go of: code that ran at start and hardly will again.
 //!
-//! Follows madvise(2) and proc_pid_maps(5). The kernel maps 64 KB around each first use of a page of
-//! code, so after start most of the program is resident: two thirds of all the memory of a small
+//! Follows madvise(2) and proc_pid_maps(5). The kernel maps 64 KB around each first use of a page
+//! of code, so after start most of the program is resident: two thirds of all the memory of a small
 //! board's server. This file never touches memory that anything was written to.
 
 use std::fs;

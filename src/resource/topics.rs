@@ -196,6 +196,7 @@ impl Unfit {
 }
 
 /// The canonical JSON text of a published body, in `scratch`.
+#[inline(never)]
 fn canonical<'s>(body: &[u8], kind: BodyKind, scratch: &'s mut [u8]) -> Result<&'s [u8], Unfit> {
     let mut out = Writer::new(scratch);
     let parsed = match json::canonical(body, &mut out) {

@@ -273,6 +273,7 @@ fn plain_run(text: &[u8]) -> usize {
         .unwrap_or(text.len())
 }
 
+#[inline(never)]
 fn put_string(text: &str, out: &mut Output<'_, '_>) -> Result<(), Full> {
     out.put(b"\"")?;
     let mut rest = text;

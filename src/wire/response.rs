@@ -106,25 +106,34 @@ pub fn write_chunk<'a>(
     out: &mut Writer<'a>,
     write: impl FnOnce(&mut Writer<'a>) -> Result<(), Full>,
 ) -> Result<(), Full> {
-    const SIZE: &[u8] = b"0000\r\n";
-    out.whole(|out| {
-        let start = out.len();
-        out.put(SIZE)?;
-        write(out)?;
-        let bytes = out.len() - start - SIZE.len();
-        if bytes == 0 {
-            out.truncate(start);
-            return Ok(());
-        }
-        assert!(bytes <= 0xffff, "a chunk fits the output buffer");
-        let mut digits = [0; 4];
-        let mut size = Writer::new(&mut digits);
-        size.put_hex(bytes as u64)?;
-        let unused = 4 - size.len();
-        out.set(start + unused, size.written());
-        out.remove(start, unused);
-        out.put(b"\r\n")
-    })
+    let start = out.len();
+    let written = out.put(CHUNK_SIZE).and_then(|()| write(out));
+    close_chunk(written, start, out)
+}
+
+const CHUNK_SIZE: &[u8] = b"0000\r\n";
+
+/// Writes the size of the chunk that began at `start`, and its end; or takes it back. Not inlined:
+/// once is enough for all that is written in chunks.
+#[inline(never)]
+fn close_chunk(written: Result<(), Full>, start: usize, out: &mut Writer<'_>) -> Result<(), Full> {
+    let bytes = (out.len() - start).saturating_sub(CHUNK_SIZE.len());
+    if written.is_err() || bytes == 0 || out.room() < 2 {
+        out.truncate(start);
+        return if written.is_ok() && bytes == 0 {
+            Ok(())
+        } else {
+            Err(Full)
+        };
+    }
+    assert!(bytes <= 0xffff, "a chunk fits the output buffer");
+    let mut digits = [0; 4];
+    let mut size = Writer::new(&mut digits);
+    size.put_hex(bytes as u64)?;
+    let unused = 4 - size.len();
+    out.set(start + unused, size.written());
+    out.remove(start, unused);
+    out.put(b"\r\n")
 }
 
 /// The chunk that ends a body.
