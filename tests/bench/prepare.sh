@@ -79,8 +79,13 @@ else
     fi
     "${build[@]}" "$triple" || stop "Encke does not build"
 fi
-CARGO_TARGET_DIR="$home/target" cargo build --release --locked --quiet \
-    --manifest-path "$load/fan/Cargo.toml" || stop "the generator does not build"
+# The generator is built from a copy: cargo writes a lock file beside a manifest, and what is shared
+# may be read-only. The copy stands in our own tree and is no member of our workspace.
+mkdir -p "$home/fan/src"
+cp "$load"/fan/src/* "$home/fan/src/"
+{ cat "$load/fan/Cargo.toml" && printf '\n[workspace]\n'; } >"$home/fan/Cargo.toml"
+CARGO_TARGET_DIR="$home/target" cargo build --release --quiet \
+    --manifest-path "$home/fan/Cargo.toml" || stop "the generator does not build"
 cc -O2 -o "$home/limit" "$load/limit.c" || stop "limit.c does not build"
 if $thorough && grep -q 'name = "load"' Cargo.toml; then
     cargo bench --locked --quiet --bench load --no-run || stop "our own generator does not build"
