@@ -6,7 +6,8 @@
 //!
 //! Clients ask the same again and again: a poll differs from its neighbour's in nothing, a program
 //! posts with one head all day. So the last head understood is kept, byte for byte, with what it
-//! came to; one that is equal is not read again.
+//! came to; one that is equal is not read again. One of a GET and one of another method: polls and
+//! what they wait for come in turns.
 
 use crate::access::Policy;
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, MEMO_BYTES_MAX};
@@ -44,14 +45,57 @@ struct Understood {
     is_write: bool,
 }
 
-/// The request in hand, and the head it was read from.
-#[derive(Debug)]
-pub struct Memo {
+/// The last heads understood, and which of them is that of the request in hand.
+#[derive(Debug, Default)]
+pub struct Memos {
+    kept: [Memo; 2],
+    in_hand: usize,
+}
+
+impl Memos {
     /// What the request in hand is to do.
-    pub plan: Plan,
+    pub fn plan(&self) -> &Plan {
+        &self.kept[self.in_hand].plan
+    }
+
+    /// Whether `input` is a head that is kept, nothing behind it, and asks for what anybody may
+    /// read; then it is the one in hand.
+    pub fn recognise(&mut self, input: &[u8]) -> bool {
+        self.choose(input);
+        let memo = &self.kept[self.in_hand];
+        let kept = memo.understood.filter(|kept| kept.framing == Framing::None);
+        kept.is_some_and(|kept| !kept.is_write) && are_same(input, &memo.head)
+    }
+
+    /// How often the head in hand was another one before.
+    pub fn edition(&self) -> (usize, u64) {
+        (self.in_hand, self.kept[self.in_hand].edition)
+    }
+
+    fn choose(&mut self, input: &[u8]) -> &mut Memo {
+        self.in_hand = usize::from(input.first() != Some(&b'G'));
+        &mut self.kept[self.in_hand]
+    }
+}
+
+/// As `==`, which in a static binary looks at one byte after the other.
+fn are_same(a: &[u8], b: &[u8]) -> bool {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
+    let rest = || a_rest.iter().zip(b_rest).all(|(a, b)| a == b);
+    a.len() == b.len()
+        && a_rest.len() == b_rest.len()
+        && a.iter().zip(b).all(|(a, b)| a == b)
+        && rest()
+}
+
+/// A head, and what it came to.
+#[derive(Debug)]
+struct Memo {
+    plan: Plan,
     /// The head's bytes; without `understood` they are not worth anything.
     head: heapless::Vec<u8, MEMO_BYTES_MAX>,
     understood: Option<Understood>,
+    edition: u64,
 }
 
 impl Default for Memo {
@@ -60,6 +104,7 @@ impl Default for Memo {
             plan: Plan::Health,
             head: heapless::Vec::new(),
             understood: None,
+            edition: 0,
         }
     }
 }
@@ -73,7 +118,8 @@ impl Memo {
         is_loopback: impl FnOnce() -> bool,
     ) -> Option<(Understood, usize)> {
         let understood = self.understood?;
-        let is_kept = input.starts_with(&self.head) && (!understood.is_write || is_loopback());
+        let head = input.get(..self.head.len())?;
+        let is_kept = are_same(head, &self.head) && (!understood.is_write || is_loopback());
         is_kept.then_some((understood, self.head.len()))
     }
 
@@ -86,6 +132,7 @@ impl Memo {
         is_loopback: impl FnOnce() -> bool,
     ) -> Result<(Understood, Option<Refusal>), Refusal> {
         self.understood = None;
+        self.edition += 1;
         let head = Head::parse(bytes)?;
         *asked = Asked {
             version: head.version,
@@ -143,7 +190,7 @@ pub enum Turn {
     More,
     /// The client waits for 100 before it sends the body; then call again.
     Continue,
-    /// A request, whole: the memo has its plan, `body` says where its body is. Call `done` when it
+    /// A request, whole: the memos have its plan, `body` says where its body is. Call `done` when it
     /// is answered.
     Request,
     /// A refusal to be answered. Unless `asked.keep_alive`, nothing after it is to be read.
@@ -209,9 +256,10 @@ impl Connection {
         &mut self,
         input: &mut [u8],
         policy: &Policy,
-        memo: &mut Memo,
+        memos: &mut Memos,
         is_loopback: impl FnMut() -> bool,
     ) -> Turn {
+        let memo = memos.choose(&input[..self.filled]);
         let turn = match self.state {
             State::Head if self.filled == 0 => Ok(Turn::More),
             State::Head => self.head(input, policy, memo, is_loopback),

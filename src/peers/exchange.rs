@@ -52,14 +52,24 @@ impl<O: Outlet> Peers<O> {
     /// Lends an exchange, or `None` when all are lent.
     pub(super) fn lend(&mut self) -> Option<u16> {
         let exchange = self.inputs.take()?;
+        self.open(exchange);
+        Some(exchange)
+    }
+
+    /// Makes a lent buffer an exchange.
+    fn open(&mut self, exchange: u16) {
         let deadline_ms = self.now.ms + sweep::HEAD_MS;
         let fresh = Exchange::new(deadline_ms);
         match self.exchanges.get_mut(usize::from(exchange)) {
             Some(place) => *place = fresh,
-            None => self.exchanges.push(fresh),
+            None => {
+                // Those before it were lent, but only looked into.
+                self.exchanges
+                    .resize_with(usize::from(exchange), || Exchange::new(0));
+                self.exchanges.push(fresh);
+            }
         }
         self.wake_by(deadline_ms);
-        Some(exchange)
     }
 
     pub(super) fn release(&mut self, exchange: u16) {
@@ -88,10 +98,9 @@ impl<O: Outlet> Peers<O> {
     /// An idle peer has input: it gets a buffer, or waits for one unread, behind those who wait.
     pub(super) fn begin(&mut self, slot: u32) {
         if self.slots.is_empty(List::STARVED)
-            && let Some(exchange) = self.lend_or_take()
+            && let Some(buffer) = self.take_input()
         {
-            self.set_phase(slot, Phase::Busy { exchange });
-            return self.read(slot);
+            return self.read_first(slot, buffer);
         }
         self.set_phase(
             slot,
@@ -105,22 +114,56 @@ impl<O: Outlet> Peers<O> {
     /// Lends buffers to those who wait, longest first.
     pub(super) fn feed_starved(&mut self) {
         while !self.slots.is_empty(List::STARVED)
-            && let Some(exchange) = self.lend_or_take()
+            && let Some(buffer) = self.take_input()
         {
-            let slot = self.slots.first(List::STARVED);
-            self.set_phase(slot, Phase::Busy { exchange });
-            self.read(slot);
+            self.read_first(self.slots.first(List::STARVED), buffer);
         }
     }
 
     /// A free buffer, or that of a peer whose half head is slow to become a whole one.
-    fn lend_or_take(&mut self) -> Option<u16> {
-        self.lend().or_else(|| {
+    fn take_input(&mut self) -> Option<u16> {
+        self.inputs.take().or_else(|| {
             let slow = self.first(List::BUSY, Peers::is_slow_head)?;
             self.counters.evicted += 1;
             self.close(slow);
-            self.lend()
+            self.inputs.take()
         })
+    }
+
+    /// Reads what a peer has to say into a buffer, which it keeps unless that was nothing, or a
+    /// poll that needs no more than a look.
+    fn read_first(&mut self, slot: u32, buffer: u16) {
+        let input = self.inputs.bytes(buffer);
+        let room = input.len();
+        let received = self.outlet.recv(slot, input);
+        let peer = &mut self.slots[slot];
+        // A short read has emptied the socket, unless its end stands behind it.
+        let emptied =
+            matches!(received, Received::Bytes(bytes) if bytes < room) && !peer.is(HALF_CLOSED);
+        peer.mark(READABLE, matches!(received, Received::Bytes(_)) && !emptied);
+        match received {
+            Received::Bytes(bytes) if emptied && self.hold_again(slot, buffer, bytes) => {
+                self.inputs.give_back(buffer);
+            }
+            Received::Bytes(bytes) => {
+                self.open(buffer);
+                let connection = &mut self.exchanges[usize::from(buffer)].connection;
+                connection.received(bytes);
+                self.set_phase(slot, Phase::Busy { exchange: buffer });
+                self.process(slot);
+                self.read(slot);
+            }
+            Received::Nothing => {
+                let since_ms = self.now.ms;
+                self.set_phase(slot, Phase::Idle { since_ms });
+                self.inputs.give_back(buffer);
+                self.wake_by(since_ms + sweep::IDLE_MS);
+            }
+            Received::End | Received::Gone => {
+                self.inputs.give_back(buffer);
+                self.close(slot);
+            }
+        }
     }
 
     /// Whether a peer's head has been on its way for longer than any good network takes.
@@ -188,7 +231,7 @@ impl<O: Outlet> Peers<O> {
             let policy = &self.settings.policy;
             let turn = entry
                 .connection
-                .advance(input, policy, &mut self.memo, is_loopback);
+                .advance(input, policy, &mut self.memos, is_loopback);
             self.counters.requests += u64::from(matches!(turn, Turn::Request | Turn::Refused(_)));
             match turn {
                 Turn::More => return self.rest(slot, exchange),
@@ -264,7 +307,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     fn execute(&mut self, slot: u32, exchange: u16) {
-        if let Plan::Subscribe(subscription) = &self.memo.plan {
+        if let Plan::Subscribe(subscription) = self.memos.plan() {
             let opening = subscription.opening.clone();
             return self.subscribe(slot, opening);
         }
@@ -279,7 +322,7 @@ impl<O: Outlet> Peers<O> {
         let room = &mut self.scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX];
         let mut out = Writer::new(room);
         match resource::answer(
-            &self.memo.plan,
+            self.memos.plan(),
             body,
             &mut context,
             &mut self.value,

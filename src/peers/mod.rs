@@ -26,13 +26,14 @@ pub use cost::{Cost, Limits, memory};
 
 use exchange::{CONTINUE, Exchange};
 use fanout::{Flushing, Run};
+use polls::Held;
 use slots::{
     BLOCKED, HALF_CLOSED, LOOPBACK, List, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, REMOTE,
     Slots, Walk,
 };
 
 use crate::access::{Peer, Policy};
-use crate::connection::Memo;
+use crate::connection::Memos;
 use crate::hub::audience::NOBODY;
 use crate::hub::event::{Seq, Time};
 use crate::hub::{Counts, Hub, Now};
@@ -156,7 +157,9 @@ pub struct Peers<O> {
     now: Now,
     /// `Date`, once a second.
     date: Option<(u64, HttpDate)>,
-    memo: Memo,
+    memos: Memos,
+    /// What became of the poll held last.
+    held: Option<Held>,
     flushing: Flushing,
     /// Sends to viewers left in this turn.
     sends_left: u32,
@@ -191,7 +194,8 @@ impl<O: Outlet> Peers<O> {
             queue: VecDeque::with_capacity(slots),
             now,
             date: None,
-            memo: Memo::default(),
+            memos: Memos::default(),
+            held: None,
             flushing: Flushing::default(),
             sends_left: settings.sends_per_turn,
             wake_ms: u64::MAX,
@@ -499,6 +503,7 @@ impl<O: Outlet> Peers<O> {
         self.viewers -= 1;
         if empty {
             self.hub.audiences.remove(audience);
+            self.held = None;
         }
     }
 

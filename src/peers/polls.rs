@@ -24,7 +24,54 @@ pub(super) struct Events {
     pub(super) first: bool,
 }
 
+/// What became of the poll held last: while nothing changes, who asks the same is held likewise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// Which head asked for it.
+    pub(super) edition: (usize, u64),
+    /// The head of the log then.
+    pub(super) head: Seq,
+    pub(super) audience: u32,
+    pub(super) cursor: Seq,
+    pub(super) timeout_ms: u64,
+}
+
 impl<O: Outlet> Peers<O> {
+    /// Holds a peer if its request is the very poll held last, and nothing was published since;
+    /// whether it is held. Most polls come so: all who were answered together ask together.
+    pub(super) fn hold_again(&mut self, slot: u32, buffer: u16, bytes: usize) -> bool {
+        let Some(held) = self.held.filter(|held| held.head == self.hub.head()) else {
+            return false;
+        };
+        let input = &self.inputs.bytes(buffer)[..bytes];
+        if !self.memos.recognise(input)
+            || self.memos.edition() != held.edition
+            || self.viewers >= self.settings.viewers
+            || self.draining
+        {
+            return false;
+        }
+        self.counters.requests += 1;
+        self.hold_as(slot, &held, NO_BUFFER);
+        true
+    }
+
+    /// Holds a peer in an audience that there is; `exchange` has what it asks next.
+    pub(super) fn hold_as(&mut self, slot: u32, held: &Held, exchange: u16) {
+        let expiry_ms = self.now.ms + held.timeout_ms;
+        let phase = Phase::Poll {
+            audience: held.audience,
+            cursor: held.cursor,
+            expiry_ms,
+            exchange,
+        };
+        self.set_phase(slot, phase);
+        self.count_in(held.audience);
+        let audience = self.hub.audiences.audience_mut(held.audience);
+        audience.expiry_ms = audience.expiry_ms.min(expiry_ms);
+        self.wake_by(expiry_ms);
+    }
+
     /// Renders an answer's body into the scratch behind the room for a head, as much as fits, and
     /// moves `events` on. How long it is, and whether nothing is left out.
     fn render_answer(

@@ -2,7 +2,7 @@
 //! resuming").
 
 use super::exchange::Rest;
-use super::polls::Events;
+use super::polls::{Events, Held};
 use super::*;
 use crate::buffer::Writer;
 use crate::hub::Lost;
@@ -28,7 +28,7 @@ pub(super) struct Start {
 impl<O: Outlet> Peers<O> {
     /// The wish of the request in hand.
     fn wish(&self) -> &Wish {
-        match &self.memo.plan {
+        match self.memos.plan() {
             Plan::Subscribe(subscription) => &subscription.wish,
             _ => unreachable!("only a subscription is opened"),
         }
@@ -169,7 +169,7 @@ impl<O: Outlet> Peers<O> {
 
     /// The audience of the request in hand.
     fn join(&mut self) -> Option<u32> {
-        let Plan::Subscribe(subscription) = &self.memo.plan else {
+        let Plan::Subscribe(subscription) = self.memos.plan() else {
             unreachable!("only a subscription is opened");
         };
         let index = self.hub.join(&subscription.wish)?;
@@ -180,7 +180,7 @@ impl<O: Outlet> Peers<O> {
         Some(index)
     }
 
-    fn count_in(&mut self, index: u32) {
+    pub(super) fn count_in(&mut self, index: u32) {
         let now_ms = self.now.ms;
         let heartbeat_ms = now_ms + self.settings.heartbeat_ms;
         let audience = self.hub.audiences.audience_mut(index);
@@ -243,7 +243,6 @@ impl<O: Outlet> Peers<O> {
         let Some(index) = audience.or_else(|| self.join()) else {
             return self.refuse(slot, &FULL);
         };
-        let expiry_ms = self.now.ms + timeout_ms;
         let entry = &mut self.exchanges[usize::from(exchange)];
         entry.connection.done(self.inputs.bytes(exchange));
         let kept = if entry.connection.has_input() {
@@ -251,20 +250,18 @@ impl<O: Outlet> Peers<O> {
         } else {
             NO_BUFFER
         };
-        let phase = Phase::Poll {
+        let held = Held {
+            edition: self.memos.edition(),
+            head: self.hub.head(),
             audience: index,
             cursor,
-            expiry_ms,
-            exchange: kept,
+            timeout_ms,
         };
-        self.set_phase(slot, phase);
+        self.hold_as(slot, &held, kept);
+        self.held = Some(held);
         if kept == NO_BUFFER {
             self.release(exchange);
         }
-        self.count_in(index);
-        let audience = self.hub.audiences.audience_mut(index);
-        audience.expiry_ms = audience.expiry_ms.min(expiry_ms);
-        self.wake_by(expiry_ms);
         if self.slots[slot].is(HALF_CLOSED) {
             self.probe_poll(slot);
         }
