@@ -16,6 +16,44 @@ static DIGIT_PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
+/// What a `Writer` appends: bytes of a known number where the compiler knows it, for then they are
+/// as good as one or two stores, or any bytes.
+pub trait Text {
+    /// Appends it.
+    fn append(&self, out: &mut Writer<'_>) -> Result<(), Full>;
+}
+
+impl<const N: usize> Text for [u8; N] {
+    #[inline]
+    fn append(&self, out: &mut Writer<'_>) -> Result<(), Full> {
+        if N > 48 {
+            return out.put_slice(self);
+        }
+        let room = out.bytes[out.len..].first_chunk_mut().ok_or(Full)?;
+        *room = *self;
+        out.len += N;
+        Ok(())
+    }
+}
+
+impl Text for [u8] {
+    #[inline]
+    fn append(&self, out: &mut Writer<'_>) -> Result<(), Full> {
+        out.put_slice(self)
+    }
+}
+
+/// Copies the first `N` bytes and the last `N`, which may overlap.
+#[inline]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<N>(), from.last_chunk::<N>()) {
+        *to = *from;
+    }
+}
+
 /// Appends to a lent slice. Each `put` writes everything or, when there is no room, nothing.
 #[derive(Debug)]
 pub struct Writer<'a> {
@@ -74,7 +112,39 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends `text`.
-    pub fn put(&mut self, text: &[u8]) -> Result<(), Full> {
+    #[inline]
+    pub fn put<T: Text + ?Sized>(&mut self, text: &T) -> Result<(), Full> {
+        text.append(self)
+    }
+
+    /// Most texts are short, and of those a static binary's memcpy takes byte after byte: they are
+    /// copied here.
+    #[inline(never)]
+    fn put_slice(&mut self, text: &[u8]) -> Result<(), Full> {
+        let bytes = text.len();
+        let end = self.len + bytes;
+        let room = self.bytes.get_mut(self.len..end).ok_or(Full)?;
+        if bytes > 64 {
+            return self.put_long(text);
+        } else if bytes >= 32 {
+            copy_ends::<32>(room, text);
+        } else if bytes >= 16 {
+            copy_ends::<16>(room, text);
+        } else if bytes >= 8 {
+            copy_ends::<8>(room, text);
+        } else if bytes >= 4 {
+            copy_ends::<4>(room, text);
+        } else if bytes >= 2 {
+            copy_ends::<2>(room, text);
+        } else if bytes == 1 {
+            room[0] = text[0];
+        }
+        self.len = end;
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn put_long(&mut self, text: &[u8]) -> Result<(), Full> {
         let end = self.len + text.len();
         let room = self.bytes.get_mut(self.len..end).ok_or(Full)?;
         room.copy_from_slice(text);
@@ -86,7 +156,7 @@ impl<'a> Writer<'a> {
     pub fn put_all(&mut self, parts: &[&[u8]]) -> Result<(), Full> {
         let start = self.len;
         for part in parts {
-            if self.put(part).is_err() {
+            if self.put_slice(part).is_err() {
                 self.len = start;
                 return Err(Full);
             }

@@ -33,6 +33,50 @@ impl TopicSet {
     }
 }
 
+/// What a set wants of the topics of some events: another that wants the same of them is told
+/// without a look at each.
+#[derive(Debug, Default)]
+pub struct Selection(heapless::Vec<Touched, { TOPICS_MAX / 64 }>);
+
+/// One word of a set: the topics that there are events of, and those of them that are wanted.
+#[derive(Debug)]
+struct Touched {
+    word: usize,
+    topics: u64,
+    wanted: u64,
+}
+
+impl Selection {
+    /// Forgets all events.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// There is an event of the topic in `slot`, wanted or not.
+    pub fn add(&mut self, slot: u16, is_wanted: bool) {
+        let (word, bit) = (usize::from(slot) / 64, 1 << (slot % 64));
+        let place = self.0.iter().position(|touched| touched.word == word);
+        let place = place.unwrap_or_else(|| {
+            let touched = Touched {
+                word,
+                topics: 0,
+                wanted: 0,
+            };
+            self.0.push(touched).expect("a word for each of a set");
+            self.0.len() - 1
+        });
+        self.0[place].topics |= bit;
+        self.0[place].wanted |= if is_wanted { bit } else { 0 };
+    }
+
+    /// Whether a set wants just that.
+    #[inline]
+    pub fn is_that_of(&self, set: &TopicSet) -> bool {
+        let mut touched = self.0.iter();
+        touched.all(|touched| set.0[touched.word] & touched.topics == touched.wanted)
+    }
+}
+
 /// A subscriber's patterns, valid, each on its own line. Empty means `#`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Patterns(heapless::String<PATTERNS_BYTES_MAX>);
@@ -128,6 +172,15 @@ pub struct Audience {
     pub expiry_ms: u64,
 }
 
+impl Audience {
+    /// Whether all at its front have what there is up to `position`, and nothing above that; and
+    /// want what comes then at once.
+    #[inline]
+    pub fn is_in_step(&self, position: Seq) -> bool {
+        self.position == position && self.serving == NOBODY && self.wish.interval_ms == 0
+    }
+}
+
 /// All audiences.
 #[derive(Debug)]
 pub struct Audiences {
@@ -137,6 +190,10 @@ pub struct Audiences {
     free: Vec<u32>,
     /// The one joined last.
     last: u32,
+    /// The framings in use, as bits, once somebody asked.
+    framings: Option<u128>,
+    /// The topic that somebody asked for last, and how many members want it.
+    counted: Option<(u16, u32)>,
 }
 
 impl Audiences {
@@ -148,6 +205,8 @@ impl Audiences {
             count_max: count,
             free: Vec::with_capacity(count),
             last: 0,
+            framings: None,
+            counted: None,
         }
     }
 
@@ -180,6 +239,7 @@ impl Audiences {
             return Some(index);
         }
         let key = wish.key();
+        self.framings = None;
         let audience = Audience {
             wish: wish.clone(),
             set: matching(&wish.patterns),
@@ -203,11 +263,26 @@ impl Audiences {
         })
     }
 
-    /// Frees an audience nobody is in.
-    pub fn remove(&mut self, index: u32) {
-        debug_assert_eq!(self.table[index as usize].members, 0);
-        self.keys[index as usize] = 0;
-        self.free.push(index);
+    /// Counts a member in; whether it is the first.
+    pub fn enter(&mut self, index: u32) -> bool {
+        self.counted = None;
+        let members = &mut self.table[index as usize].members;
+        *members += 1;
+        *members == 1
+    }
+
+    /// Counts a member out. The last one's audience is freed; whether it was.
+    pub fn leave(&mut self, index: u32) -> bool {
+        self.counted = None;
+        let members = &mut self.table[index as usize].members;
+        *members -= 1;
+        let is_empty = *members == 0;
+        if is_empty {
+            self.keys[index as usize] = 0;
+            self.free.push(index);
+            self.framings = None;
+        }
+        is_empty
     }
 
     /// One past the highest number in use so far; `is_used` tells which of those are.
@@ -224,6 +299,15 @@ impl Audiences {
     pub fn framing(&self, index: u32) -> Option<u16> {
         let key = self.keys[index as usize];
         (key != 0).then_some((key & FRAMING) as u16)
+    }
+
+    /// The low 7 bits of all framings in use, as bits.
+    pub fn framings(&mut self) -> u128 {
+        let keys = &self.keys;
+        *self.framings.get_or_insert_with(|| {
+            let used = keys.iter().filter(|key| **key != 0);
+            used.fold(0, |framings, key| framings | 1 << (key & FRAMING))
+        })
     }
 
     /// The audience with this number.
@@ -248,6 +332,7 @@ impl Audiences {
 
     /// Matches a topic against every audience: once when it appears, once when its slot is freed.
     pub fn match_topic(&mut self, slot: u16, name: Option<&str>) {
+        self.counted = None;
         for audience in &mut self.table {
             audience.set.set(
                 slot,
@@ -257,14 +342,22 @@ impl Audiences {
     }
 
     /// How many members want the topic in `slot`.
-    pub fn subscribers(&self, slot: u16) -> u32 {
+    pub fn subscribers(&mut self, slot: u16) -> u32 {
+        if let Some((counted, members)) = self.counted
+            && counted == slot
+        {
+            return members;
+        }
         let used = self
             .table
             .iter()
             .zip(&self.keys)
             .filter(|(_, key)| **key != 0);
-        used.filter(|(a, _)| a.set.contains(slot))
+        let members = used
+            .filter(|(a, _)| a.set.contains(slot))
             .map(|(a, _)| a.members)
-            .sum()
+            .sum();
+        self.counted = Some((slot, members));
+        members
     }
 }

@@ -77,7 +77,7 @@ pub struct Event<'a> {
 }
 
 const ID_AT: usize = br#"{"id":""#.len();
-const BEFORE_TOPIC: &[u8] = br#"","topic":""#;
+const BEFORE_TOPIC: &[u8; 11] = br#"","topic":""#;
 
 impl<'a> Event<'a> {
     /// `LOG-SEQ`.
@@ -144,10 +144,16 @@ impl Draft<'_> {
     pub(crate) fn encode(&self, out: &mut Writer<'_>) -> Result<Spans, Full> {
         let (key, ms) = self.time.key_and_ms();
         let start = out.len();
-        out.put_all(&[br#"{"id":""#, self.log.as_bytes(), b"-"])?;
+        out.put(br#"{"id":""#)?;
+        out.put(self.log.as_bytes())?;
+        out.put(b"-")?;
         out.put_u64(self.seq)?;
         let id_bytes = out.len() - start - ID_AT;
-        out.put_all(&[BEFORE_TOPIC, self.topic.as_bytes(), b"\",\"", key, b"\":"])?;
+        out.put(BEFORE_TOPIC)?;
+        out.put(self.topic.as_bytes())?;
+        out.put(b"\",\"")?;
+        out.put(key)?;
+        out.put(b"\":")?;
         out.put_u64(ms)?;
         out.put(br#","value":"#)?;
         let value_at = out.len() - start;

@@ -127,6 +127,11 @@ impl Hub {
         mask
     }
 
+    /// The topic of an event that is still in the ring.
+    pub fn topic(&self, seq: Seq) -> u16 {
+        self.log.topic(seq)
+    }
+
     /// The event with this sequence, if it is still in the ring.
     pub fn event(&self, seq: Seq) -> Option<Event<'_>> {
         self.log.event(seq)
@@ -271,7 +276,7 @@ impl Hub {
     }
 
     /// How many want the topic of an event that is in the ring.
-    pub fn subscribers(&self, seq: Seq) -> u32 {
+    pub fn subscribers(&mut self, seq: Seq) -> u32 {
         self.audiences.subscribers(self.log.topic(seq))
     }
 

@@ -11,6 +11,7 @@
 use super::*;
 use crate::buffer::Writer;
 use crate::hub::Plan;
+use crate::hub::audience::Selection;
 use crate::limits::RUN_EVENTS_MAX;
 use crate::transport::Hello;
 
@@ -25,6 +26,8 @@ pub(super) struct Run {
     to: Seq,
     bytes: usize,
     frames: heapless::Vec<Frame, RUN_EVENTS_MAX>,
+    /// What was selected.
+    selection: Selection,
 }
 
 impl Run {
@@ -67,8 +70,12 @@ impl<O: Outlet> Peers<O> {
         while self.flushing.framings != 0 {
             let framing = self.flushing.framings.trailing_zeros() as u16;
             let shape = Framing::of(framing).row().shape;
-            while self.flushing.index < self.hub.audiences.end() {
+            loop {
+                self.flush_alike(framing);
                 let index = self.flushing.index;
+                if index >= self.hub.audiences.end() {
+                    break;
+                }
                 let is_next = self.hub.audiences.framing(index) == Some(framing);
                 if is_next && !self.flush_shape(index, shape) {
                     self.sends_left = self.settings.sends_per_turn;
@@ -83,14 +90,54 @@ impl<O: Outlet> Peers<O> {
         self.sends_left = self.settings.sends_per_turn;
     }
 
+    /// Serves audiences that are where the last one was and want the same of what came since: the
+    /// run goes to them as it stands. Ends before the first that has to be looked at more closely.
+    fn flush_alike(&mut self, framing: u16) {
+        let run = &self.run;
+        if run.mask == 0 || run.code != framing || run.to != self.hub.head() {
+            return;
+        }
+        let heartbeat_ms = self.now.ms + self.settings.heartbeat_ms;
+        let bytes = &self.scratch[..run.bytes];
+        let audiences = &mut self.hub.audiences;
+        let (mut index, end) = (self.flushing.index, audiences.end());
+        let mut left = self.sends_left;
+        let mut stopped = None;
+        while left > 0 && index < end {
+            if audiences.framing(index) == Some(framing) {
+                let audience = audiences.audience_mut(index);
+                if !audience.is_in_step(run.from) || !run.selection.is_that_of(&audience.set) {
+                    break;
+                }
+                audience.position = run.to;
+                audience.heartbeat_ms = heartbeat_ms;
+                let mut walk = self.slots.walk_all(List::front(index));
+                stopped = send_along(&mut self.outlet, &mut walk, bytes, &mut left);
+                if !walk.is_over() || stopped.is_some() {
+                    (audience.serving, audience.served_from) = (walk.here(), run.from);
+                    break;
+                }
+            }
+            index += 1;
+        }
+        let served = u64::from(self.sends_left - left);
+        self.counters.deliveries += served * run.frames.len() as u64;
+        (self.flushing.index, self.sends_left) = (index, left);
+        self.let_go(index, stopped);
+    }
+
+    /// Whoever did not take a whole run leaves the front.
+    fn let_go(&mut self, audience: u32, stopped: Option<(u32, Sent)>) {
+        match stopped {
+            Some((slow, Sent::Bytes(sent))) => self.fall_behind(slow, audience, sent, 0),
+            Some((gone, Sent::Gone)) => self.close(gone),
+            None => {}
+        }
+    }
+
     /// Whether there is anything to hand on.
     fn begin_pass(&mut self) -> bool {
-        let mut framings = 0;
-        for index in 0..self.hub.audiences.end() {
-            if let Some(framing) = self.hub.audiences.framing(index) {
-                framings |= 1 << framing;
-            }
-        }
+        let framings = self.hub.audiences.framings();
         let to = self.flushing.to;
         self.flushing = Flushing {
             to,
@@ -195,6 +242,10 @@ impl<O: Outlet> Peers<O> {
         (run.code, run.from, run.mask) = (code, from, mask);
         run.to = to;
         run.frames.clear();
+        run.selection.clear();
+        for (seq, bit) in (from + 1..=to).zip(0..) {
+            run.selection.add(self.hub.topic(seq), mask >> bit & 1 == 1);
+        }
         let mut out = Writer::new(&mut self.scratch);
         let mut left = mask;
         while left != 0 {
@@ -229,13 +280,8 @@ impl<O: Outlet> Peers<O> {
             let left = &mut self.sends_left;
             let stopped = send_along(&mut self.outlet, &mut walk, bytes, left);
             slot = walk.here();
-            // Whoever stopped it leaves the front.
             self.hub.audiences.audience_mut(index).serving = slot;
-            match stopped {
-                Some((slow, Sent::Bytes(sent))) => self.fall_behind(slow, index, sent, 0),
-                Some((gone, Sent::Gone)) => self.close(gone),
-                None => {}
-            }
+            self.let_go(index, stopped);
         }
         let served = u64::from(budget - self.sends_left);
         self.counters.deliveries += served * self.run.frames.len() as u64;

@@ -495,14 +495,10 @@ impl<O: Outlet> Peers<O> {
     }
 
     fn leave(&mut self, audience: u32) {
-        let members = &mut self.hub.audiences.audience_mut(audience).members;
-        *members -= 1;
-        let empty = *members == 0;
         let framing = Framing::of(self.hub.audiences.audience(audience).wish.framing);
         self.counters.viewers[usize::from(framing.transport)] -= 1;
         self.viewers -= 1;
-        if empty {
-            self.hub.audiences.remove(audience);
+        if self.hub.audiences.leave(audience) {
             self.held = None;
         }
     }

@@ -196,24 +196,38 @@ impl Phase {
     }
 }
 
-/// The neighbours in a list that is a ring through one link of its own: a bare array, because a
-/// vector of those is zero without being touched.
+/// The neighbours in a list that is a ring through one link of its own, behind those of all slots. A
+/// bare array, because a vector of those is zero without being touched.
 type Link = [u32; 2];
 const PREV: usize = 0;
 const NEXT: usize = 1;
 
 /// A way along a list.
 pub(super) struct Walk<'s> {
+    /// Those of slots alone.
     links: &'s [Link],
-    lists: u32,
     /// The next link; one of a list's own is the end.
     at: u32,
 }
 
 impl Walk<'_> {
+    /// Whether nobody is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.at as usize >= self.links.len()
+    }
+
     /// The next slot, or `NOBODY`.
     pub(super) fn here(&self) -> u32 {
-        self.at.checked_sub(self.lists).unwrap_or(NOBODY)
+        slot_at(self.links.len(), self.at)
+    }
+}
+
+/// The slot that a link is that of, or `NOBODY` if it is that of a list.
+fn slot_at(slots: usize, link: u32) -> u32 {
+    if (link as usize) < slots {
+        link
+    } else {
+        NOBODY
     }
 }
 
@@ -222,9 +236,8 @@ impl Iterator for Walk<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<u32> {
-        let slot = self.at.checked_sub(self.lists)?;
-        self.at = self.links[self.at as usize][NEXT];
-        Some(slot)
+        let link = self.links.get(self.at as usize)?;
+        Some(core::mem::replace(&mut self.at, link[NEXT]))
     }
 }
 
@@ -233,11 +246,9 @@ impl Iterator for Walk<'_> {
 pub(super) struct Slots {
     slots: Vec<Slot>,
     count_max: usize,
-    /// First the links of lists, then those of slots: apart from the slots, so that a walk along a
+    /// First the links of slots, then those of lists: apart from the slots, so that a walk along a
     /// front reads little.
     links: Vec<Link>,
-    /// How many links are those of lists.
-    lists: u32,
     free: u32,
 }
 
@@ -264,7 +275,6 @@ impl Slots {
             slots: Vec::with_capacity(count),
             count_max: count,
             links: vec![[0; 2]; lists as usize + count],
-            lists,
             free: NOBODY,
         };
         for list in 0..List::front(0).0 {
@@ -304,48 +314,53 @@ impl Slots {
     }
 
     fn link(&mut self, slot: u32) -> &mut Link {
-        &mut self.links[(self.lists + slot) as usize]
+        &mut self.links[slot as usize]
     }
 
     /// Empties a list that nobody stands in and that may never have been used.
     pub(super) fn open(&mut self, List(list): List) {
-        self.links[list as usize] = [list, list];
+        let this = self.count_max as u32 + list;
+        self.links[this as usize] = [this, this];
+    }
+
+    /// The links of a list's own.
+    fn ends(&self, list: u32) -> Link {
+        self.links[self.count_max + list as usize]
     }
 
     /// Whether nobody stands in a list.
     pub(super) fn is_empty(&self, List(list): List) -> bool {
-        self.links[list as usize][NEXT] == list
+        self.first(List(list)) == NOBODY
     }
 
     /// The first of a list, or `NOBODY`.
     pub(super) fn first(&self, List(list): List) -> u32 {
-        let first = self.links[list as usize][NEXT];
-        first.checked_sub(self.lists).unwrap_or(NOBODY)
+        slot_at(self.count_max, self.ends(list)[NEXT])
     }
 
     /// The last of a list, or `NOBODY`.
     pub(super) fn last(&self, List(list): List) -> u32 {
-        let last = self.links[list as usize][PREV];
-        last.checked_sub(self.lists).unwrap_or(NOBODY)
+        slot_at(self.count_max, self.ends(list)[PREV])
     }
 
     /// The one behind `slot` in its list, or `NOBODY`.
     #[inline]
     pub(super) fn next(&self, slot: u32) -> u32 {
-        let next = self.links[(self.lists + slot) as usize][NEXT];
-        next.checked_sub(self.lists).unwrap_or(NOBODY)
+        slot_at(self.count_max, self.links[slot as usize][NEXT])
+    }
+
+    /// All of a list.
+    #[inline]
+    pub(super) fn walk_all(&self, List(list): List) -> Walk<'_> {
+        self.walk(self.ends(list)[NEXT])
     }
 
     /// `slot` and those behind it in its list.
     #[inline]
     pub(super) fn walk(&self, slot: u32) -> Walk<'_> {
         Walk {
-            links: &self.links,
-            lists: self.lists,
-            at: match slot {
-                NOBODY => 0,
-                slot => self.lists + slot,
-            },
+            links: &self.links[..self.count_max],
+            at: slot,
         }
     }
 
@@ -353,21 +368,20 @@ impl Slots {
     /// front of an audience, behind them elsewhere.
     pub(super) fn set_phase(&mut self, slot: u32, phase: Phase) {
         let old = core::mem::replace(&mut self[slot].phase, phase);
-        let this = self.lists + slot;
         if old.list().is_some() {
-            let [prev, next] = self.links[this as usize];
+            let [prev, next] = self.links[slot as usize];
             self.links[prev as usize][NEXT] = next;
             self.links[next as usize][PREV] = prev;
         }
         if let Some(List(list)) = phase.list() {
-            let ends = self.links[list as usize];
+            let (ends, list) = (self.ends(list), self.count_max as u32 + list);
             let (prev, next) = match phase.front() {
                 Some(_) => (list, ends[NEXT]),
                 None => (ends[PREV], list),
             };
-            self.links[this as usize] = [prev, next];
-            self.links[prev as usize][NEXT] = this;
-            self.links[next as usize][PREV] = this;
+            self.links[slot as usize] = [prev, next];
+            self.links[prev as usize][NEXT] = slot;
+            self.links[next as usize][PREV] = slot;
         }
     }
 }

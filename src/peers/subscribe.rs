@@ -183,11 +183,11 @@ impl<O: Outlet> Peers<O> {
     pub(super) fn count_in(&mut self, index: u32) {
         let now_ms = self.now.ms;
         let heartbeat_ms = now_ms + self.settings.heartbeat_ms;
+        let is_first = self.hub.audiences.enter(index);
         let audience = self.hub.audiences.audience_mut(index);
-        audience.members += 1;
         let interval_ms = u64::from(audience.wish.interval_ms);
         let framing = Framing::of(audience.wish.framing);
-        if audience.members == 1 {
+        if is_first {
             audience.heartbeat_ms = heartbeat_ms;
             audience.expiry_ms = u64::MAX;
             // One clock for all: ticks are at multiples of the interval.

@@ -36,11 +36,10 @@ fn event(event: &Event<'_>, dress: Dress, first: bool, out: &mut Writer<'_>) -> 
 }
 
 fn last(id: &Id<'_>, events: bool, out: &mut Writer<'_>) -> Result<(), Full> {
-    out.put(if events {
-        br#"],"last":""#
-    } else {
-        br#""events":[],"last":""#
-    })?;
+    if !events {
+        out.put(br#""events":["#)?;
+    }
+    out.put(br#"],"last":""#)?;
     id.put(out)?;
     out.put(b"\"}")
 }

@@ -53,11 +53,10 @@ impl Hello<'_> {
         out.put(br#"","lost":"#)?;
         out.put_u64(self.lost)?;
         out.put_all(&[br#","reset":"#, if self.reset { b"true" } else { b"false" }])?;
-        out.put(if self.exact {
-            b"}"
-        } else {
-            br#","exact":false}"#
-        })
+        if !self.exact {
+            out.put(br#","exact":false"#)?;
+        }
+        out.put(b"}")
     }
 }
 

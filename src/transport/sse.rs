@@ -41,7 +41,11 @@ fn hello(hello: &Hello<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
 }
 
 fn event(event: &Event<'_>, dress: Dress, _: bool, out: &mut Writer<'_>) -> Result<(), Full> {
-    out.put_all(&[b"id: ", event.id(), b"\ndata: ", dress.text(event), b"\n\n"])
+    out.put(b"id: ")?;
+    out.put(event.id())?;
+    out.put(b"\ndata: ")?;
+    out.put(dress.text(event))?;
+    out.put(b"\n\n")
 }
 
 fn heartbeat(id: &Id<'_>, _: bool, out: &mut Writer<'_>) -> Result<(), Full> {

@@ -74,10 +74,14 @@ pub const STREAMING: &str = "Cache-Control: no-cache, no-store, must-revalidate\
 pub fn write_head(head: &Head<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
     out.put(status_line(head.status).as_bytes())?;
     if let Some(date) = &head.date {
-        out.put_all(&[b"Date: ", date, b"\r\n"])?;
+        out.put(b"Date: ")?;
+        out.put(date)?;
+        out.put(b"\r\n")?;
     }
     if !head.content_type.is_empty() {
-        out.put_all(&[b"Content-Type: ", head.content_type.as_bytes(), b"\r\n"])?;
+        out.put(b"Content-Type: ")?;
+        out.put(head.content_type.as_bytes())?;
+        out.put(b"\r\n")?;
     }
     let mut keep_alive = head.keep_alive;
     match (head.length, head.version) {
@@ -111,7 +115,7 @@ pub fn write_chunk<'a>(
     close_chunk(written, start, out)
 }
 
-const CHUNK_SIZE: &[u8] = b"0000\r\n";
+const CHUNK_SIZE: &[u8; 6] = b"0000\r\n";
 
 /// Writes the size of the chunk that began at `start`, and its end; or takes it back. Not inlined:
 /// once is enough for all that is written in chunks.
