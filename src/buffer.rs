@@ -26,7 +26,7 @@ pub trait Text {
 impl<const N: usize> Text for [u8; N] {
     #[inline]
     fn append(&self, out: &mut Writer<'_>) -> Result<(), Full> {
-        if N > 48 {
+        if N > 16 {
             return out.put_slice(self);
         }
         let room = out.bytes[out.len..].first_chunk_mut().ok_or(Full)?;

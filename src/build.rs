@@ -1,10 +1,11 @@
-//! Makes the first page one document, compressed ahead of time, the board profiles one table, and
-//! stamps the time of the build.
+//! Makes the first page one document, compressed ahead of time, the policy that lets just its style
+//! and its script run, the board profiles one table, and stamps the time of the build.
 //!
 //! Follows RFC 1952 (gzip; no name and no time inside, so that the same sources make the same
-//! bytes) and RFC 9110 section 8.8.3 (an entity tag for each coding). It never minifies: it drops
-//! indentation, blank lines and whole-line comments, which no reader of the sent page misses, and
-//! it never asks the network.
+//! bytes), RFC 9110 section 8.8.3 (an entity tag for each coding), Content Security Policy Level 3
+//! sections 2.3.1 and 6 (sources by their hash) and FIPS 180-4 (SHA-256). It never minifies: it
+//! drops indentation, blank lines and whole-line comments, which no reader of the sent page misses,
+//! and it never asks the network.
 
 use flate2::{Compression, write::GzEncoder};
 use std::io::Write;
@@ -16,11 +17,14 @@ use std::{env, fs};
 const PAGE_GZIP_BYTES_MAX: usize = 30 * 1024;
 
 const PAGE: &str = "src/dashboard/index.html";
+/// The style of the table for browsers without JavaScript.
+const PLAIN_STYLE: &str = "src/dashboard/plain.css";
 
-/// What stands for a part in the page, where the part is, and the text that would end it early.
+/// What stands for a part in the page, where the part is, and what would end it early. A part fills
+/// its element, so that its hash is the element's.
 const PARTS: [(&str, &str, &str); 2] = [
-    ("/* style.css */", "src/dashboard/style.css", "</style"),
-    ("/* script.js */", "src/dashboard/script.js", "</script"),
+    (">/* style.css */<", "src/dashboard/style.css", "</style"),
+    (">/* script.js */<", "src/dashboard/script.js", "</script"),
 ];
 
 /// Two packages are built from this folder, each with what it embeds.
@@ -36,7 +40,14 @@ fn main() {
 }
 
 fn embed_page() {
-    let page = page();
+    assert_eq!(
+        base64(&sha256(b"abc")),
+        "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
+        "the example of FIPS 180-4"
+    );
+    let [style, script] = PARTS.map(|(_, path, end)| part(path, end));
+    let plain_style = part(PLAIN_STYLE, "</style");
+    let page = page([&style, &script]);
     let gzip = gzip(page.as_bytes());
     assert!(
         gzip.len() <= PAGE_GZIP_BYTES_MAX,
@@ -44,14 +55,38 @@ fn embed_page() {
          its style or script smaller",
         gzip.len()
     );
+    let etag = |bytes: &[u8], coding: &str| {
+        let hash = sha256(bytes);
+        let half = hash.first_chunk().expect("a hash has 32 bytes");
+        format!("\"{:016x}-{coding}\"", u64::from_be_bytes(*half))
+    };
     let constants = format!(
-        "/// Entity tag of the page as it is.\npub(super) const ETAG: &str = \"\\\"{:016x}-id\\\"\";\n\
-         /// Entity tag of the page in gzip.\npub(super) const ETAG_GZIP: &str = \"\\\"{:016x}-gz\\\"\";\n",
-        fnv1a(page.as_bytes()),
-        fnv1a(&gzip)
+        "/// Entity tag of the page as it is.\npub(super) const ETAG: &str = {:?};\n\
+         /// Entity tag of the page in gzip.\npub(super) const ETAG_GZIP: &str = {:?};\n\
+         /// The policy of both pages.\npub(super) const POLICY: &str = {:?};\n",
+        etag(page.as_bytes(), "id"),
+        etag(&gzip, "gz"),
+        policy([&style, &plain_style], &script)
     );
     write("index.html.gz", &gzip);
+    write("plain.css", plain_style.as_bytes());
     write("dashboard.rs", constants.as_bytes());
+}
+
+/// The fields that say what the page and the table may do: use their own styles, script and
+/// picture, and ask the board, without another site's frame around them. Where a link was followed
+/// is told to the board alone: with `no-referrer` a form's Origin would be null, even to itself.
+/// The text begins with the end of a line, and ends where `connect-src` may go on.
+fn policy(styles: [&str; 2], script: &str) -> String {
+    let hash = |text: &str| format!("'sha256-{}'", base64(&sha256(text.as_bytes())));
+    let [page, table] = styles.map(hash);
+    format!(
+        "\r\nReferrer-Policy: same-origin\r\n\
+         Content-Security-Policy: default-src 'none'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'; img-src data:; style-src {page} {table}; script-src {}; \
+         connect-src 'self'",
+        hash(script)
+    )
 }
 
 /// Leaves out of a release binary what it never reads, where the linker is lld: it has to be told
@@ -105,24 +140,29 @@ fn profiles() -> String {
     format!("&[{}]", names.iter().map(profile).collect::<String>())
 }
 
-/// The page with its style and its script inside: exactly one of each, so that a content security
-/// policy can name both by their hash.
-fn page() -> String {
+/// The page with its style and its script inside: exactly one of each, so that the policy can name
+/// both by their hash.
+fn page(parts: [&str; 2]) -> String {
     let mut page = trimmed(&read(PAGE));
-    for (marker, path, end) in PARTS {
-        let part = trimmed(&read(path));
-        assert!(
-            !part.to_ascii_lowercase().contains(end),
-            "{path} contains {end}, which would end it early in the page"
-        );
+    for ((marker, ..), part) in PARTS.iter().zip(parts) {
         assert_eq!(
             page.matches(marker).count(),
             1,
             "{PAGE} needs {marker} exactly once"
         );
-        page = page.replacen(marker, &part, 1);
+        page = page.replacen(marker, &format!(">{part}<"), 1);
     }
     page
+}
+
+/// A style or a script as it stands in a page.
+fn part(path: &str, end: &str) -> String {
+    let part = trimmed(&read(path));
+    assert!(
+        !part.to_ascii_lowercase().contains(end),
+        "{path} contains {end}, which would end it early in the page"
+    );
+    part
 }
 
 /// `text` without indentation, empty lines, and comments that fill whole lines.
@@ -166,11 +206,68 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("a vector takes every byte")
 }
 
-/// FNV-1a, 64 bits: stable across compilers, which the standard library's hasher does not promise.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+/// SHA-256 (FIPS 180-4 section 6.2).
+fn sha256(message: &[u8]) -> [u8; 32] {
+    // Sections 4.2.2 and 5.3.3: the first 32 bits behind the point of the roots of primes.
+    let primes = (2u32..).filter(|n| (2..*n).all(|divisor| n % divisor != 0));
+    let primes: Vec<f64> = primes.take(64).map(f64::from).collect();
+    let behind_point = |root: f64| (root.fract() * 2f64.powi(32)) as u32;
+    let mut state: [u32; 8] = std::array::from_fn(|i| behind_point(primes[i].sqrt()));
+    let mut padded = message.to_vec();
+    padded.push(0x80);
+    padded.resize(padded.len().next_multiple_of(64), 0);
+    if padded.len() - message.len() < 9 {
+        padded.resize(padded.len() + 64, 0);
+    }
+    let bits = message.len() as u64 * 8;
+    let end = padded.len() - 8;
+    padded[end..].copy_from_slice(&bits.to_be_bytes());
+    for block in padded.chunks_exact(64) {
+        let words = block.chunks_exact(4);
+        let word = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |word, byte| word << 8 | u32::from(*byte))
+        };
+        let mut w: Vec<u32> = words.map(word).collect();
+        for t in 16..64 {
+            let s0 = w[t - 15].rotate_right(7) ^ w[t - 15].rotate_right(18) ^ w[t - 15] >> 3;
+            let s1 = w[t - 2].rotate_right(17) ^ w[t - 2].rotate_right(19) ^ w[t - 2] >> 10;
+            let sum = [w[t - 16], s0, w[t - 7], s1];
+            w.push(sum.into_iter().fold(0, u32::wrapping_add));
+        }
+        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = state;
+        for (prime, w) in primes.iter().zip(w) {
+            let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
+            let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
+            let sum = [h, s1, e & f ^ !e & g, behind_point(prime.cbrt()), w];
+            let t1 = sum.into_iter().fold(0, u32::wrapping_add);
+            let t2 = s0.wrapping_add(a & b ^ a & c ^ b & c);
+            (h, g, f, e) = (g, f, e, d.wrapping_add(t1));
+            (d, c, b, a) = (c, b, a, t1.wrapping_add(t2));
+        }
+        for (word, more) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
+            *word = word.wrapping_add(more);
+        }
+    }
+    let bytes: Vec<u8> = state.iter().flat_map(|word| word.to_be_bytes()).collect();
+    bytes.try_into().expect("eight words are 32 bytes")
+}
+
+/// Base 64 with padding (RFC 4648 section 4).
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let four = |three: &[u8]| -> String {
+        let bits = (0..3).fold(0, |bits, i| {
+            bits << 8 | usize::from(*three.get(i).unwrap_or(&0))
+        });
+        let digit = |i: usize| match i <= three.len() {
+            true => char::from(DIGITS[bits >> (18 - 6 * i) & 63]),
+            false => '=',
+        };
+        (0..4).map(digit).collect()
+    };
+    bytes.chunks(3).map(four).collect()
 }
 
 /// Seconds since 1970 that no clock on this build's boards can honestly be before:

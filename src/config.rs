@@ -72,7 +72,8 @@ pub struct Server {
     pub cors: Vec<String>,
     /// Proxies whose forwarding fields are believed: an address or `ADDRESS/BITS`.
     pub trusted_proxies: Vec<String>,
-    /// Another host name of this board for streams, lower case, `HOST` or `HOST:PORT`.
+    /// Another host name of this board for streams, lower case, `HOST` or `HOST:PORT`: the page may
+    /// connect to it, and it is answered to as those in `hosts` are.
     pub push_host: Option<String>,
 }
 
@@ -685,6 +686,8 @@ mod tests {
             bad.iter()
                 .for_each(|text| assert!(with(text).is_err(), "{key} {text:?}"));
         }
+        let host = |bytes| config(&format!("[server]\npush_host = \"{}\"", "a".repeat(bytes)));
+        assert!(host(128).is_ok() && host(129).is_err());
         let server = config("[server]\nhosts = [\"A.Local\"]\norigins = [\"HTTP://A\"]")
             .unwrap()
             .server;

@@ -14,7 +14,7 @@ use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, MEMO_BYTES_MAX};
 use crate::resource::{self, Plan};
 use crate::wire::Refusal;
 use crate::wire::chunked::Decoder;
-use crate::wire::request::{Framing, Head, HeadScan, Method, Version};
+use crate::wire::request::{Framing, Head, HeadScan, Method, Version, is_head};
 
 /// What an answer needs to know of its request.
 #[derive(Clone, Copy, Debug)]
@@ -190,8 +190,8 @@ pub enum Turn {
     More,
     /// The client waits for 100 before it sends the body; then call again.
     Continue,
-    /// A request, whole: the memos have its plan, `body` says where its body is. Call `done` when it
-    /// is answered.
+    /// A request, whole: the memos have its plan, `body` says where its body is. Call `done` when
+    /// it is answered.
     Request,
     /// A refusal to be answered. Unless `asked.keep_alive`, nothing after it is to be read.
     Refused(Refusal),
@@ -267,9 +267,16 @@ impl Connection {
             State::Asked => Ok(Turn::More),
         };
         turn.unwrap_or_else(|refusal| {
-            self.asked.keep_alive = false;
+            self.abandon(input);
             Turn::Refused(refusal)
         })
+    }
+
+    /// No more of this request is read, and none behind it: its answer is the last.
+    #[cold]
+    pub fn abandon(&mut self, input: &[u8]) {
+        self.asked.keep_alive = false;
+        self.asked.is_head |= is_head(&input[..self.filled]);
     }
 
     fn head(

@@ -159,6 +159,12 @@ pub fn settings(config: &Config) -> Settings {
     let name = machine_name();
     let mut names = config.server.hosts.clone();
     names.extend([format!("{name}.local"), name.clone()]);
+    let mut push_host = "";
+    if let Some(host) = &config.server.push_host {
+        names.push(host.clone());
+        // Once, at start. A source without a scheme would let no WebSocket through.
+        push_host = [" ", host, " ws://", host].concat().leak();
+    }
     // Where descriptors are few, a quarter of them is for pages.
     let room = descriptors().saturating_sub(DESCRIPTORS_SPARE).max(8);
     let pages = u64::from(config.limits.pages).min(room / 4);
@@ -170,6 +176,7 @@ pub fn settings(config: &Config) -> Settings {
         topics: config.limits.topics as usize,
         heartbeat_ms: config.server.heartbeat_ms,
         board: config.server.name.clone().unwrap_or(name),
+        push_host,
         policy: Policy {
             names,
             origins: config.server.origins.clone(),

@@ -31,6 +31,8 @@ impl Text {
     }
 }
 
+/// Bytes of a host and its port: the page's fields name it twice, in a head of 1,024 bytes.
+const HOST_BYTES_MAX: usize = 128;
 /// Bytes of a unix socket's path (unix(7): `sun_path` without its last zero).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -58,8 +60,8 @@ pub(super) const LABEL: &Text = &Text {
     check: |text| kept(text, is_label),
 };
 pub(super) const HOST: &Text = &Text {
-    right: "a host name without scheme or path, as \"encke.example:8080\"",
-    check: |text| lowered(text, is_host),
+    right: "a host name without scheme or path, as \"encke.example:8080\", of at most 128 bytes",
+    check: |text| lowered(text, |text| text.len() <= HOST_BYTES_MAX && is_host(text)),
 };
 pub(super) const ORIGIN: &Text = &Text {
     right: "an origin without a path, as \"https://encke.example\", or \"null\"",

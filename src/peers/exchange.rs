@@ -318,6 +318,7 @@ impl<O: Outlet> Peers<O> {
             now: self.now,
             counters: &self.counters,
             board: &self.settings.board,
+            push_host: self.settings.push_host,
         };
         let room = &mut self.scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX];
         let mut out = Writer::new(room);

@@ -364,7 +364,8 @@ impl<O: Outlet> Peers<O> {
             prefix
         };
         let (hub, run) = (&self.hub, &mut self.run);
-        let mut out = Writer::resume(&mut self.scratch, prefix);
+        // No more than a spill takes: none of it may be sent.
+        let mut out = Writer::resume(&mut self.scratch[..SPILL_BYTES], prefix);
         let rendered = render_feed(hub, run, index, cursor, plan, framing, &mut out);
         self.send_pumped(slot, index, skip, rendered, plan);
     }

@@ -94,6 +94,9 @@ pub struct Settings {
     pub heartbeat_ms: u64,
     /// The board's name, for pages.
     pub board: String,
+    /// Where pages may connect to besides this board: sources of a content security policy, each
+    /// behind a space; empty for nowhere.
+    pub push_host: &'static str,
     /// Rights.
     pub policy: Policy,
     /// Names this life of the log and seeds the jitter.
@@ -105,7 +108,8 @@ pub struct Settings {
 /// What a peer is told that there is no room for; it needs no buffer.
 pub const TURNED_AWAY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 44\r\nRetry-After: 10\r\nConnection: close\r\n\r\n\
+    Content-Length: 44\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
+    Retry-After: 10\r\nConnection: close\r\n\r\n\
     all connections are taken; try again later.\n";
 
 /// Buffers for what sockets did not take: one for so many viewers, and some for few.
@@ -270,6 +274,7 @@ impl<O: Outlet> Peers<O> {
             now: self.now,
             counters: &self.counters,
             board: &self.settings.board,
+            push_host: self.settings.push_host,
         }
     }
 

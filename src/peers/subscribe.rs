@@ -90,7 +90,12 @@ impl<O: Outlet> Peers<O> {
             .is_head
         {
             let fields = &[response::STREAMING];
-            let (length, rest) = (Length::Open, Rest::Nothing);
+            // How long a poll's answer will be is not known (RFC 9110 section 9.3.2).
+            let length = match row.shape {
+                Shape::Stream => Length::Open,
+                Shape::Answer => Length::None,
+            };
+            let rest = Rest::Nothing;
             return self.send_answer(slot, 200, row.content_type, length, fields, 0, rest);
         }
         match row.shape {

@@ -101,10 +101,8 @@ impl<O: Outlet> Peers<O> {
     fn time_out(&mut self, slot: u32) {
         let refusal = crate::wire::Refusal::new(408, "the request was not whole in time");
         if let Phase::Busy { exchange } = self.slots[slot].phase {
-            self.exchanges[usize::from(exchange)]
-                .connection
-                .asked
-                .keep_alive = false;
+            let connection = &mut self.exchanges[usize::from(exchange)].connection;
+            connection.abandon(self.inputs.bytes(exchange));
             self.counters.requests += 1;
             self.refuse(slot, &refusal);
             self.finish(slot);
@@ -285,7 +283,9 @@ impl<O: Outlet> Peers<O> {
         self.draining = true;
         for slot in 0..self.slots.end() {
             match self.slots[slot].phase {
-                Phase::Idle { .. } | Phase::Starved { .. } => self.close_gently(slot),
+                Phase::Idle { .. } => self.close_gently(slot),
+                // It has asked, so it is answered.
+                Phase::Starved { .. } => self.turn_away(slot),
                 Phase::Busy { exchange } => {
                     self.exchanges[usize::from(exchange)]
                         .connection

@@ -176,7 +176,12 @@ fn sample(
         ]),
         1 => {
             out.put_all(&[b"encke_topic_age_seconds{topic=\"", name, b"\"} "])?;
-            writeln!(out, "{}.{:03}", age_ms / 1000, age_ms % 1000).map_err(|_| Full)
+            out.put_u64(age_ms / 1000)?;
+            // Three digits, with their zeros: the point stands in place of the 1.
+            let point = out.len();
+            out.put_u64(1000 + age_ms % 1000)?;
+            out.set(point, b".");
+            out.put(b"\n")
         }
         _ => {
             let up: &[u8] = if topic.state == State::Ok { b"1" } else { b"0" };

@@ -1,6 +1,7 @@
 //! Plain resources: what a request with this path and method is to do, and the answers that are not
 //! streams. One file each, one row each. They see the hub and the time; never a peer or a socket.
 
+pub mod condition;
 pub mod health;
 pub mod metrics;
 pub mod page;
@@ -15,7 +16,8 @@ use crate::transport::{TRANSPORTS, Transport};
 use crate::wire::Refusal;
 use crate::wire::request::{Head, Method};
 use crate::wire::response::NO_STORE;
-use crate::wire::text::{accepts_coding, media_type, percent_decode};
+use crate::wire::text::{media_type, percent_decode};
+use condition::Condition;
 
 /// A topic's name, owned.
 pub type Name = heapless::String<TOPIC_BYTES_MAX>;
@@ -38,23 +40,25 @@ pub enum BodyKind {
 pub enum Plan {
     /// The dashboard.
     Page {
-        /// Whether gzip may be sent.
+        /// Whether it is sent in gzip.
         gzip: bool,
-        /// The entity tags of `If-None-Match` name this coding's.
+        /// Whether the client has it already.
         unchanged: bool,
     },
     /// The dashboard as a table, for browsers without JavaScript.
     Plain,
     /// All topics.
     Topics,
+    /// What is here is what the client says it has.
+    Unchanged,
     /// A topic's last event.
-    Topic(Name),
+    Topic(Name, Condition),
     /// Publish to a topic.
-    Publish(Name, BodyKind),
+    Publish(Name, BodyKind, Condition),
     /// Publish to many topics.
     PublishMany,
     /// Forget a topic.
-    Forget(Name),
+    Forget(Name, Condition),
     /// Prometheus text.
     Metrics,
     /// Liveness.
@@ -97,6 +101,8 @@ pub struct Context<'a> {
     pub counters: &'a Counters,
     /// The board's name.
     pub board: &'a str,
+    /// Where pages may connect to besides this board, as in `Settings`.
+    pub push_host: &'static str,
 }
 
 /// An answer whose body a function wrote.
@@ -107,7 +113,7 @@ pub struct Reply {
     /// The body's media type.
     pub content_type: &'static str,
     /// More fields; all together make whole lines, each with its CRLF.
-    pub fields: [&'static str; 4],
+    pub fields: [&'static str; 5],
     /// What of the body did not fit.
     pub rest: Option<Listing>,
 }
@@ -121,8 +127,18 @@ impl Reply {
         Reply {
             status: 200,
             content_type,
-            fields: [NO_STORE, "", "", ""],
+            fields: [NO_STORE, "", "", "", ""],
             rest: None,
+        }
+    }
+
+    /// The same as a 304, which has no body.
+    pub const fn unchanged(self) -> Reply {
+        Reply {
+            status: 304,
+            content_type: "",
+            rest: None,
+            ..self
         }
     }
 }
@@ -185,7 +201,7 @@ enum Below {
     Nothing,
     /// A topic's name, or what should be one.
     Topic,
-    /// The name of a transport's own path.
+    /// None, or the name of a transport's own path.
     Transport,
 }
 
@@ -194,34 +210,29 @@ impl Below {
         match self {
             Below::Nothing => rest.is_empty(),
             Below::Topic => !rest.is_empty(),
-            Below::Transport => transport(rest).is_some(),
+            Below::Transport => rest.is_empty() || transport(rest).is_some(),
         }
     }
 }
 
-/// A resource: where it is, and what each method makes of a request.
+/// A resource: where it is, and what it makes of a request by a method that it has.
 struct Row {
     segment: &'static str,
     below: Below,
     /// The methods there are, as a response field.
     allow: &'static str,
-    get: Make,
-    put: Option<Make>,
-    post: Option<Make>,
-    delete: Option<Make>,
+    /// Those of them that change something.
+    writes: &'static [Method],
+    make: Make,
 }
 
-const READ: &str = "Allow: GET, HEAD, OPTIONS\r\n";
-
-const fn read_only(segment: &'static str, below: Below, get: Make) -> Row {
+const fn read_only(segment: &'static str, below: Below, make: Make) -> Row {
     Row {
         segment,
         below,
-        allow: READ,
-        get,
-        put: None,
-        post: None,
-        delete: None,
+        allow: "Allow: GET, HEAD, OPTIONS\r\n",
+        writes: &[],
+        make,
     }
 }
 
@@ -234,40 +245,40 @@ static ROWS: &[Row] = &[
         {
             return Ok(Plan::Plain);
         }
-        let gzip = head
-            .field("accept-encoding")
-            .is_some_and(|f| accepts_coding(f, "gzip"));
-        let unchanged = head
-            .fields("if-none-match")
-            .any(|f| page::is_unchanged(f, gzip));
-        Ok(Plan::Page { gzip, unchanged })
-    }),
-    read_only("events", Below::Nothing, |head, _| {
-        Ok(Plan::Subscribe(Subscription::parse(negotiate(head), head)?))
+        Ok(Plan::Page {
+            gzip: page::wants_gzip(head),
+            unchanged: false,
+        })
     }),
     read_only("events", Below::Transport, |head, rest| {
-        Ok(Plan::Subscribe(Subscription::parse(
-            transport(rest).ok_or(NOT_FOUND)?,
-            head,
-        )?))
+        let index = transport(rest).unwrap_or_else(|| negotiate(head));
+        Ok(Plan::Subscribe(Subscription::parse(index, head)?))
     }),
     Row {
         segment: "topics",
         below: Below::Nothing,
         allow: "Allow: GET, HEAD, POST, OPTIONS\r\n",
-        get: |_, _| Ok(Plan::Topics),
-        put: None,
-        post: Some(|head, _| body_kind(head).map(|_| Plan::PublishMany)),
-        delete: None,
+        writes: &[Method::Post],
+        make: |head, _| match head.method {
+            Method::Post => body_kind(head).map(|_| Plan::PublishMany),
+            _ => Ok(Plan::Topics),
+        },
     },
     Row {
         segment: "topics",
         below: Below::Topic,
         allow: "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n",
-        get: |_, rest| Ok(Plan::Topic(topic(rest)?)),
-        put: Some(|head, rest| Ok(Plan::Publish(topic(rest)?, body_kind(head)?))),
-        post: Some(|head, rest| Ok(Plan::Publish(topic(rest)?, body_kind(head)?))),
-        delete: Some(|_, rest| Ok(Plan::Forget(topic(rest)?))),
+        writes: &[Method::Post, Method::Put, Method::Delete],
+        make: |head, rest| {
+            let name = topic(rest)?;
+            Ok(match head.method {
+                Method::Post | Method::Put => {
+                    Plan::Publish(name, body_kind(head)?, Condition::NONE)
+                }
+                Method::Delete => Plan::Forget(name, Condition::NONE),
+                _ => Plan::Topic(name, Condition::NONE),
+            })
+        },
     },
     read_only("metrics", Below::Nothing, |_, _| Ok(Plan::Metrics)),
     read_only("health", Below::Nothing, |_, _| Ok(Plan::Health)),
@@ -303,18 +314,21 @@ pub fn plan(head: &Head<'_>) -> Result<Plan, Refusal> {
     let (segment, rest) = path.split_once('/').unwrap_or((path, ""));
     let fits = |row: &&Row| row.segment == segment && row.below.has(rest);
     let row = ROWS.iter().find(fits).ok_or(NOT_FOUND)?;
-    let make = match head.method {
-        Method::Get | Method::Head => Some(row.get),
-        Method::Post => row.post,
-        Method::Put => row.put,
-        Method::Delete => row.delete,
-        Method::Options | Method::Other => return Ok(Plan::Options(row.allow)),
-    };
-    let refusal = Refusal::new(
-        405,
-        "this method does not fit this path; its Allow field says which do",
-    );
-    make.ok_or(refusal.fields(row.allow))?(head, rest)
+    if head.method == Method::Options {
+        return Ok(Plan::Options(row.allow));
+    }
+    if head.method.is_write() && !row.writes.contains(&head.method) {
+        let refusal = Refusal::new(
+            405,
+            "this method does not fit this path; its Allow field says which do",
+        );
+        return Err(refusal.fields(row.allow));
+    }
+    let plan = (row.make)(head, rest)?;
+    match head.field("if-match").or(head.field("if-none-match")) {
+        None => Ok(plan),
+        Some(_) => condition::apply(plan, head),
+    }
 }
 
 fn topic(rest: &str) -> Result<Name, Refusal> {
@@ -351,14 +365,21 @@ pub fn answer(
     scratch: &mut [u8],
     out: &mut Writer<'_>,
 ) -> Result<Reply, Refusal> {
+    if let Plan::Topic(name, when) | Plan::Publish(name, _, when) | Plan::Forget(name, when) = plan
+        && *when != Condition::NONE
+        && let Some(reply) = condition::answer(*when, context.hub, name)?
+    {
+        return Ok(reply);
+    }
     match plan {
-        Plan::Page { gzip, unchanged } => page::page(*gzip, *unchanged, out),
+        Plan::Page { gzip, unchanged } => page::page(*gzip, *unchanged, context, out),
         Plan::Plain => Ok(page::plain(context, out)),
         Plan::Topics => Ok(topics::list(context, out)),
-        Plan::Topic(name) => topics::last(name, context, out),
-        Plan::Publish(name, kind) => topics::publish(name, *kind, body, context, scratch, out),
+        Plan::Unchanged => Ok(condition::unchanged()),
+        Plan::Topic(name, _) => topics::last(name, context, out),
+        Plan::Publish(name, kind, _) => topics::publish(name, *kind, body, context, scratch, out),
         Plan::PublishMany => topics::publish_many(body, context, scratch, out),
-        Plan::Forget(name) => topics::forget(name, context, out),
+        Plan::Forget(name, _) => topics::forget(name, context, out),
         Plan::Metrics => Ok(metrics::metrics(context, out)),
         Plan::Health => Ok(health::health(context, out)),
         Plan::Options(allow) => Ok(options(allow)),
@@ -370,7 +391,7 @@ fn options(allow: &'static str) -> Reply {
     Reply {
         status: 204,
         content_type: "",
-        fields: [allow, "", "", ""],
+        fields: [allow, "", "", "", ""],
         rest: None,
     }
 }

@@ -1,9 +1,23 @@
 //! `GET /`: the dashboard, and `/?plain`: the same values as a table for browsers without
-//! JavaScript. Caching by RFC 9110 section 13; it never sends one coding's tag with the other.
+//! JavaScript.
+//!
+//! - Caching by RFC 9110 sections 8.8.3 and 13, codings by section 12.5.3. There is one entity tag
+//!   for each coding, and one is never sent with the other. gzip goes to whoever asks for it,
+//!   unless the page as it is is wanted more. Where both are refused the field is disregarded
+//!   (section 12.4.1) and the page goes as it is: a 406 would be a page that does not open. Nothing
+//!   else has a coding: values are small and new each time, and streams would be held back.
+//! - A 304 has what section 15.4.5 asks for, and the policy: `push_host` may have changed where the
+//!   page has not, and a browser takes the fields of a 304 for those that it kept.
+//! - The policy (src/build.rs) allows the page's own styles and script by hash, and to connect to
+//!   this board and its `push_host`. Nobody may frame these pages. What is made for frames needs a
+//!   policy of its own: `frame-ancestors` stands in no other answer.
 
 use super::{Context, Item, Listing, Reply, too_small};
 use crate::buffer::{Full, Writer};
 use crate::limits::EVENT_BYTES_MAX;
+use crate::wire::request::Head;
+use crate::wire::response::NO_STORE;
+use crate::wire::text::weight;
 use crate::wire::{Refusal, json};
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
@@ -11,15 +25,18 @@ use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 mod dashboard {
     include!(concat!(env!("OUT_DIR"), "/dashboard.rs"));
     pub(super) const PAGE_GZIP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/index.html.gz"));
+    pub(super) const PLAIN_CSS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plain.css"));
 }
 
 const HTML: &str = "text/html; charset=utf-8";
+const CODING: &str = "Content-Encoding: gzip\r\n";
 /// The page may be kept, and is asked for again each time: 304 when it is the same.
-const CACHE: &str = "Cache-Control: no-cache\r\nVary: Accept-Encoding\r\nETag: ";
 const CACHE_GZIP: &str =
     "Content-Encoding: gzip\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\nETag: ";
+const CACHE: &str = CACHE_GZIP.split_at(CODING.len()).1;
 
-fn tag(gzip: bool) -> &'static str {
+/// The entity tag of the page in this coding.
+pub(super) fn tag(gzip: bool) -> &'static str {
     if gzip {
         dashboard::ETAG_GZIP
     } else {
@@ -27,38 +44,51 @@ fn tag(gzip: bool) -> &'static str {
     }
 }
 
-/// Whether `If-None-Match` names the page in this coding (weak comparison).
-pub fn is_unchanged(if_none_match: &[u8], gzip: bool) -> bool {
-    if_none_match
-        .split(|b| *b == b',')
-        .map(<[u8]>::trim_ascii)
-        .any(|text| {
-            text == b"*" || text.strip_prefix(b"W/").unwrap_or(text) == tag(gzip).as_bytes()
-        })
+/// Whether the page is sent in gzip: that is allowed, and not less wanted than the page as it is.
+pub(super) fn wants_gzip(head: &Head<'_>) -> bool {
+    let gzip = wants(head, "gzip");
+    gzip > 0 && gzip >= wants(head, "identity")
+}
+
+/// How much a coding is wanted, in thousandths.
+#[inline(never)]
+fn wants(head: &Head<'_>, coding: &str) -> u16 {
+    let lists = head.fields("accept-encoding");
+    let best = lists.filter_map(|list| weight(list, coding)).max();
+    best.map_or(0, |(_, thousandths)| thousandths)
 }
 
 /// Writes the dashboard.
-pub fn page(gzip: bool, unchanged: bool, out: &mut Writer<'_>) -> Result<Reply, Refusal> {
-    let fields = [if gzip { CACHE_GZIP } else { CACHE }, tag(gzip), "\r\n", ""];
+pub(super) fn page(
+    gzip: bool,
+    unchanged: bool,
+    context: &Context<'_>,
+    out: &mut Writer<'_>,
+) -> Result<Reply, Refusal> {
+    let cache = if gzip && !unchanged {
+        CACHE_GZIP
+    } else {
+        CACHE
+    };
+    let fields = [
+        cache,
+        tag(gzip),
+        dashboard::POLICY,
+        context.push_host,
+        "\r\n",
+    ];
+    let reply = Reply {
+        fields,
+        ..Reply::fresh(HTML)
+    };
     if unchanged {
-        return Ok(Reply {
-            status: 304,
-            content_type: "",
-            fields,
-            rest: None,
-        });
+        return Ok(reply.unchanged());
     }
     let written = match gzip {
         true => out.put(dashboard::PAGE_GZIP),
         false => out.put_with(inflate),
     };
-    written.map_err(too_small)?;
-    Ok(Reply {
-        status: 200,
-        content_type: HTML,
-        fields,
-        rest: None,
-    })
+    written.map_err(too_small).map(|()| reply)
 }
 
 /// The page as it is: few ask for that, so the binary holds it once, in gzip (RFC 1952).
@@ -76,10 +106,12 @@ fn inflate(out: &mut [u8]) -> Result<usize, Full> {
 }
 
 /// Writes the table.
-pub fn plain(context: &Context<'_>, out: &mut Writer<'_>) -> Reply {
+pub(super) fn plain(context: &Context<'_>, out: &mut Writer<'_>) -> Reply {
     let rest = Listing::new(plain_item).write(context, out);
+    let policy = dashboard::POLICY.split_at("\r\n".len()).1;
     Reply {
         rest,
+        fields: [NO_STORE, policy, "\r\n", "", ""],
         ..Reply::fresh(HTML)
     }
 }
@@ -98,11 +130,7 @@ fn plain_item(
               <meta name=viewport content=\"width=device-width\"><link rel=icon href=\"data:,\"><title>",
         ])?;
         put_html(context.board, out)?;
-        out.put_all(&[
-            b"</title><style>",
-            include_bytes!("../dashboard/plain.css"),
-            b"</style><h1>",
-        ])?;
+        out.put_all(&[b"</title><style>", dashboard::PLAIN_CSS, b"</style><h1>"])?;
         put_html(context.board, out)?;
         out.put(
             b"</h1><p>This table loads itself again every 5 seconds. With JavaScript, \
@@ -134,11 +162,16 @@ fn plain_item(
     out.put(b" s</tr>\n").map(|()| Item::Other)
 }
 
+/// Puts text where markup would be read: what is not ASCII stays as it is.
+#[inline(never)]
 fn put_html(text: &str, out: &mut Writer<'_>) -> Result<(), Full> {
-    text.chars().try_for_each(|c| match c {
-        '<' => out.put(b"&lt;"),
-        '>' => out.put(b"&gt;"),
-        '&' => out.put(b"&amp;"),
-        c => out.put(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    text.as_bytes().iter().try_for_each(|byte| {
+        let written: &[u8] = match byte {
+            b'<' => b"&lt;",
+            b'>' => b"&gt;",
+            b'&' => b"&amp;",
+            byte => core::slice::from_ref(byte),
+        };
+        out.put(written)
     })
 }

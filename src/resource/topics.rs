@@ -93,9 +93,7 @@ fn put_limits(limits: &Limits, out: &mut Writer<'_>) -> Result<(), Full> {
         let Some(limit) = limit.filter(|limit| limit.is_finite()) else {
             continue;
         };
-        let mut digits = heapless::String::<64>::new();
-        write!(digits, "{comma}\"{key}\":{limit}").map_err(|_| Full)?;
-        out.put(digits.as_bytes())?;
+        write!(out, "{comma}\"{key}\":{limit}").map_err(|_| Full)?;
         comma = ",";
     }
     out.put(b"}")
@@ -117,55 +115,36 @@ fn put_seconds(ms: u64, out: &mut Writer<'_>) -> Result<(), Full> {
     }
 }
 
+// Reasons with the index of an item in front; without one they are the rest of it.
+const ITEM: usize = "item {}: ".len();
+const TOPICS_FULL: &str = "item {}: the table of topics is full; DELETE one, whose place is free once its last event has left the ring, or raise topics in [limits]";
+const TOO_LONG: &str = "item {}: the event would take {} bytes encoded, at most {} are taken";
+const BAD_JSON: &str =
+    "the body is not JSON: byte {} does not fit; send text/plain for a bare string";
+const BAD_LIST: &str = BAD_JSON
+    .split_at("the body is not JSON: byte {} does not fit".len())
+    .0;
+
 #[cold]
 fn refused(refused: Refused, index: Option<usize>) -> Refusal {
-    match (refused, index) {
-        (Refused::TopicsFull, None) => Refusal::new(
-            507,
-            "the table of topics is full; DELETE one, whose place is free once its last event has left the ring, or raise topics in [limits]",
-        ),
-        (Refused::TopicsFull, Some(index)) => Refusal::new(
-            507,
-            "item {}: the table of topics is full; DELETE one, whose place is free once its last event has left the ring, or raise topics in [limits]",
-        )
-        .with([index as u64, 0, 0]),
-        (Refused::TooLong(bytes), None) => Refusal::new(
-            413,
-            "the event would take {} bytes encoded, at most {} are taken",
-        )
-        .with([bytes as u64, EVENT_BYTES_MAX as u64, 0]),
-        (Refused::TooLong(bytes), Some(index)) => Refusal::new(
-            413,
-            "item {}: the event would take {} bytes encoded, at most {} are taken",
-        )
-        .with([index as u64, bytes as u64, EVENT_BYTES_MAX as u64]),
+    let (status, reason, bytes) = match refused {
+        Refused::TopicsFull => (507, TOPICS_FULL, 0),
+        Refused::TooLong(bytes) => (413, TOO_LONG, bytes as u64),
+    };
+    let most = EVENT_BYTES_MAX as u64;
+    match index {
+        None => Refusal::new(status, reason.split_at(ITEM).1).with([bytes, most, 0]),
+        Some(index) => Refusal::new(status, reason).with([index as u64, bytes, most]),
     }
 }
 
 #[cold]
-fn bad_json(error: json::Error) -> Refusal {
-    let at = [error.at as u64, 0, 0];
-    match error.fault {
-        Fault::Depth => Refusal::new(400, "the JSON is nested too deeply at byte {}").with(at),
-        _ => Refusal::new(
-            400,
-            "the body is not JSON: byte {} does not fit; send text/plain for a bare string",
-        )
-        .with(at),
-    }
-}
-
-/// As `bad_json`, where a bare string could not be meant.
-#[cold]
-fn bad_list(error: json::Error) -> Refusal {
-    match error.fault {
-        Fault::Depth => bad_json(error),
-        _ => Refusal::new(400, "the body is not JSON: byte {} does not fit").with([
-            error.at as u64,
-            0,
-            0,
-        ]),
-    }
+fn bad_json(error: json::Error, reason: &'static str) -> Refusal {
+    let reason = match error.fault {
+        Fault::Depth => "the JSON is nested too deeply at byte {}",
+        _ => reason,
+    };
+    Refusal::new(400, reason).with([error.at as u64, 0, 0])
 }
 
 /// Why a body has no canonical text here.
@@ -207,7 +186,7 @@ fn canonical<'s>(body: &[u8], kind: BodyKind, scratch: &'s mut [u8]) -> Result<&
     match parsed {
         Ok(None) => {}
         Ok(Some(bytes)) => return Err(Unfit::Long(bytes)),
-        Err(error) if kind == BodyKind::Json => return Err(Unfit::Bad(bad_json(error))),
+        Err(error) if kind == BodyKind::Json => return Err(Unfit::Bad(bad_json(error, BAD_JSON))),
         Err(_) => {
             let text = core::str::from_utf8(body).map_err(|error| {
                 let at = [error.valid_up_to() as u64, 0, 0];
@@ -290,7 +269,7 @@ pub fn publish_many(
     scratch: &mut [u8],
     out: &mut Writer<'_>,
 ) -> Result<Reply, Refusal> {
-    json::validate(body).map_err(bad_list)?;
+    json::validate(body).map_err(|error| bad_json(error, BAD_LIST))?;
     let list = || {
         json::elements(body).ok_or(Refusal::new(
             400,

@@ -1,8 +1,9 @@
 //! The chunked transfer coding of a request body, undone in place and byte by byte.
 //!
 //! Follows RFC 9112 section 7.1, as strictly as it allows: lines end in CRLF, sizes are hexadecimal
-//! digits. Chunk extensions and trailer fields are read and forgotten, within limits. It keeps no
-//! bytes, and it never reads past the end of the body: what follows is the next request.
+//! digits, extensions and trailer fields are formed as they must be. Both are read and forgotten,
+//! within limits. It keeps no bytes, and it never reads past the end of the body: what follows is
+//! the next request.
 
 use crate::wire::Refusal;
 use crate::wire::request::{is_text, is_token};
@@ -28,6 +29,8 @@ const EXTENSION: Refusal = bad("The chunk extensions of a body may take {} bytes
     0,
     0,
 ]);
+const EXTENSION_FORM: Refusal =
+    bad("A chunk extension must be `;name`, `;name=token` or `;name=\"text\"`.");
 const DATA_END: Refusal =
     bad("A chunk's data must be followed by CRLF: its size does not fit its data.");
 const TRAILER: Refusal = bad("A trailer field must be `name: value`.");
@@ -42,9 +45,21 @@ const BODY_LONG: &str = "The body has {} bytes or more; at most {} are taken.";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Size,
-    /// White space behind a size, which only an extension may follow.
+    /// White space that only another extension may follow.
     Space,
-    Extension,
+    /// Behind the `;` of an extension.
+    Semicolon,
+    ExtensionName,
+    /// White space behind an extension's name.
+    NameSpace,
+    /// Behind the `=` of an extension.
+    Equals,
+    ExtensionValue,
+    Quoted,
+    /// Behind a `\\` in a quoted value.
+    Escaped,
+    /// Behind a quoted value.
+    Unquoted,
     SizeLf,
     Data,
     DataCr,
@@ -140,15 +155,10 @@ impl Decoder {
     fn step(&mut self, byte: u8, limit: u64) -> Result<Place, Refusal> {
         match (self.place, byte) {
             (Place::Size, b'\r' | b';' | b' ' | b'\t') if self.digits == 0 => Err(SIZE),
-            (Place::Size | Place::Space | Place::Extension, b';') => self.extension(),
-            (Place::Size | Place::Space, b' ' | b'\t') => {
-                self.extension()?;
-                Ok(Place::Space)
-            }
-            (Place::Size | Place::Extension, b'\r') => Ok(Place::SizeLf),
+            (Place::Size, b'\r') => Ok(Place::SizeLf),
+            (Place::Size, b';') => self.extension(Place::Semicolon),
+            (Place::Size, b' ' | b'\t') => self.extension(Place::Space),
             (Place::Size, digit) => self.digit(digit),
-            (Place::Space, _) => Err(SIZE),
-            (Place::Extension, text) if is_text(text) => self.extension(),
             (Place::SizeLf, b'\n') => self.sized(limit),
             (Place::DataCr, b'\r') => Ok(Place::DataLf),
             (Place::DataLf, b'\n') => {
@@ -163,12 +173,38 @@ impl Decoder {
             (Place::Value, b'\r') => self.trailer(Place::ValueLf),
             (Place::Value, text) if is_text(text) => self.trailer(Place::Value),
             (Place::ValueLf, b'\n') => self.trailer(Place::Line),
-            (_, b'\r' | b'\n') | (Place::SizeLf | Place::ValueLf | Place::EndLf, _) => {
-                Err(LINE_END)
-            }
+            (Place::SizeLf | Place::ValueLf | Place::EndLf, _)
+            | (Place::Line | Place::Name | Place::Value, b'\r' | b'\n') => Err(LINE_END),
             (Place::Line | Place::Name, _) => Err(TRAILER),
-            (_, _) => Err(CONTROL),
+            (Place::Value, _) => Err(CONTROL),
+            (_, byte) => self.extension_step(byte),
         }
+    }
+
+    /// As `step`, within the extensions of a chunk (RFC 9112 section 7.1.1).
+    fn extension_step(&mut self, byte: u8) -> Result<Place, Refusal> {
+        use Place::{
+            Equals, Escaped, ExtensionName, ExtensionValue, NameSpace, Quoted, Semicolon, SizeLf,
+            Space, Unquoted,
+        };
+        let next = match (self.place, byte) {
+            (ExtensionName | ExtensionValue | Unquoted, b'\r') => return Ok(SizeLf),
+            (Quoted, b'"') => Unquoted,
+            (Quoted, b'\\') => Escaped,
+            (Quoted | Escaped, text) if is_text(text) => Quoted,
+            (Space | ExtensionName | NameSpace | ExtensionValue | Unquoted, b';') => Semicolon,
+            (ExtensionName | NameSpace, b'=') => Equals,
+            (Semicolon | ExtensionName, name) if is_token(name) => ExtensionName,
+            (Equals | ExtensionValue, value) if is_token(value) => ExtensionValue,
+            (Equals, b'"') => Quoted,
+            (ExtensionName | NameSpace, b' ' | b'\t') => NameSpace,
+            (Space | ExtensionValue | Unquoted, b' ' | b'\t') => Space,
+            (same @ (Semicolon | Equals), b' ' | b'\t') => same,
+            (_, b'\n') => return Err(LINE_END),
+            (_, text) if is_text(text) || text == b'\r' => return Err(EXTENSION_FORM),
+            _ => return Err(CONTROL),
+        };
+        self.extension(next)
     }
 
     fn digit(&mut self, byte: u8) -> Result<Place, Refusal> {
@@ -194,12 +230,12 @@ impl Decoder {
         })
     }
 
-    fn extension(&mut self) -> Result<Place, Refusal> {
+    fn extension(&mut self, place: Place) -> Result<Place, Refusal> {
         if self.extension_bytes == EXTENSION_BYTES_MAX {
             return Err(EXTENSION);
         }
         self.extension_bytes += 1;
-        Ok(Place::Extension)
+        Ok(place)
     }
 
     fn trailer(&mut self, place: Place) -> Result<Place, Refusal> {
@@ -265,9 +301,16 @@ mod tests {
                 b"0123456789abcdefghij",
             ),
             (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n"),
-            (b"2;name\r\nab\r\n0;x=\"y;z\" ; \t w=\xff\r\n\r\n", b"ab"),
+            (
+                b"2;name\r\nab\r\n0;x=\"y;z\" ; \t w=\"\xff\"\r\n\r\n",
+                b"ab",
+            ),
             (b"2 \t;a=b\r\nab\r\n0\r\n\r\n", b"ab"),
-            (b"2;\r\nab\r\n0\r\n\r\n", b"ab"),
+            (
+                b"2;a ;b\t=\t\"\\\"\\\\;\";c = d ;e\r\nab\r\n0\r\n\r\n",
+                b"ab",
+            ),
+            (b"2;a=\"\"\r\nab\r\n0;b=c;d\r\n\r\n", b"ab"),
             (b"1\r\n!\r\n0\r\nDigest: x\r\nA:\r\nB: \ty \r\n\r\n", b"!"),
         ];
         for &(raw, body) in cases {
@@ -297,8 +340,31 @@ mod tests {
             (b"0x5\r\n", SIZE),
             (b"5_\r\n", SIZE),
             (b"5,5\r\n", SIZE),
-            (b"5 \r\n", SIZE),
-            (b"5\t5\r\n", SIZE),
+            (b"5 \r\n", EXTENSION_FORM),
+            (b"5\t5\r\n", EXTENSION_FORM),
+            (b"5;\r\n", EXTENSION_FORM),
+            (b"5; \r\n", EXTENSION_FORM),
+            (b"5;;a\r\n", EXTENSION_FORM),
+            (b"5;=b\r\n", EXTENSION_FORM),
+            (b"5;a=\r\n", EXTENSION_FORM),
+            (b"5;a= \r\n", EXTENSION_FORM),
+            (b"5;a=;b\r\n", EXTENSION_FORM),
+            (b"5;a b\r\n", EXTENSION_FORM),
+            (b"5;a \r\n", EXTENSION_FORM),
+            (b"5;a=b c\r\n", EXTENSION_FORM),
+            (b"5;a=b=c\r\n", EXTENSION_FORM),
+            (b"5;a=b\"c\r\n", EXTENSION_FORM),
+            (b"5;a=\"b\"c\r\n", EXTENSION_FORM),
+            (b"5;a=\"b\"=\r\n", EXTENSION_FORM),
+            (b"5;a=\"b\r\n", EXTENSION_FORM),
+            (b"5;a=\"b\\\r\n", EXTENSION_FORM),
+            (b"5;a=\"b\n", LINE_END),
+            (b"5;\n", LINE_END),
+            (b"5 \n", LINE_END),
+            (b"5 \0", CONTROL),
+            (b"5;\x7f\r\n", CONTROL),
+            (b"5;a\xe9\r\n", EXTENSION_FORM),
+            (b"5;a(\r\n", EXTENSION_FORM),
             (b"5\nhello", SIZE),
             (b"5\0\r\n", SIZE),
             (b"\xef\xbc\x95\r\n", SIZE),
@@ -343,6 +409,7 @@ mod tests {
             LINE_END,
             CONTROL,
             EXTENSION,
+            EXTENSION_FORM,
             DATA_END,
             TRAILER,
             TRAILER_LONG,

@@ -49,6 +49,10 @@ const TARGET_FORM: Refusal =
     bad("The target must be a path that begins with `/`, or an http:// address.");
 const ASTERISK: Refusal = bad("The target `*` is for OPTIONS only.");
 const CONNECT: Refusal = Refusal::new(501, "CONNECT is not supported: this is no proxy.");
+const SECURE: Refusal = Refusal::new(
+    421,
+    "An https:// address is asked for through TLS, which this port does not speak.",
+);
 const HOST_COUNT: Refusal = bad("A request must have exactly one Host field.");
 const HOST: Refusal =
     bad("Host must be a name, an IPv4 address or an [IPv6] address, with a port or none.");
@@ -252,8 +256,8 @@ impl<'b> Head<'b> {
     /// Reads the head that `bytes` is, from its first byte to its empty line, as `HeadScan` found.
     ///
     /// # Errors
-    /// 431 for too many fields, 505 for another version, 501 for CONNECT, else 400. The connection
-    /// must close: where the request ends is not known.
+    /// 431 for too many fields, 505 for another version, 501 for CONNECT, 421 for an https address,
+    /// else 400. The connection must close: where the request ends is not known.
     pub fn parse(bytes: &'b [u8]) -> Result<Head<'b>, Refusal> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut request = httparse::Request::new(&mut fields);
@@ -333,13 +337,17 @@ impl<'b> Head<'b> {
     /// # Errors
     /// 417 for any other expectation.
     pub fn expects_continue(&self) -> Result<bool, Refusal> {
+        if self.version == Version::Http10 {
+            return Ok(false);
+        }
         let mut expects = false;
-        if self.version == Version::Http11 {
-            for expectation in self.fields("expect") {
-                if !expectation.eq_ignore_ascii_case(b"100-continue") {
+        for list in self.fields("expect") {
+            for expectation in list.split(|&byte| byte == b',').map(trim) {
+                if expectation.eq_ignore_ascii_case(b"100-continue") {
+                    expects = true;
+                } else if !expectation.is_empty() {
                     return Err(EXPECT);
                 }
-                expects = true;
             }
         }
         Ok(expects)
@@ -370,6 +378,9 @@ impl<'b> Head<'b> {
     }
 
     /// Chunked, when Transfer-Encoding names that and nothing else.
+    ///
+    /// Without chunked at the end nothing says where the body ends, so that is 400 whatever else
+    /// is named. An empty member is refused, too: who does not skip it sees another framing.
     fn coding(&self) -> Result<Framing, Refusal> {
         let (mut chunked, mut unknown) = (false, false);
         for list in self.fields("transfer-encoding") {
@@ -381,10 +392,10 @@ impl<'b> Head<'b> {
                 unknown |= !chunked;
             }
         }
-        if unknown {
-            Err(CODING_UNKNOWN)
-        } else {
-            Ok(Framing::Chunked)
+        match (chunked, unknown) {
+            (true, false) => Ok(Framing::Chunked),
+            (true, true) => Err(CODING_UNKNOWN),
+            (false, _) => Err(CODING_LAST),
         }
     }
 }
@@ -419,6 +430,15 @@ fn refusal(error: httparse::Error, head: &[u8]) -> Refusal {
     }
 }
 
+/// Whether a request of which this has come is HEAD: even a refusal of its head has no content then
+/// (RFC 9110 section 9.3.2).
+pub fn is_head(mut bytes: &[u8]) -> bool {
+    for _ in 0..LEADING_MAX {
+        bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+    }
+    bytes.starts_with(b"HEAD ")
+}
+
 /// What is wrong with a request line that did not parse.
 fn request_line_refusal(head: &[u8]) -> Refusal {
     let mut lines = head.split(|&byte| byte == b'\r' || byte == b'\n');
@@ -426,7 +446,9 @@ fn request_line_refusal(head: &[u8]) -> Refusal {
     let mut parts = line.split(|&byte| byte == b' ');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some(method), Some(target), Some(version), None)
-            if !method.is_empty() && method.iter().all(|&byte| is_token(byte)) =>
+            if !method.is_empty()
+                && !target.is_empty()
+                && method.iter().all(|&byte| is_token(byte)) =>
         {
             match version {
                 _ if !target.iter().all(u8::is_ascii_graphic) => TARGET_BYTE,
@@ -473,7 +495,10 @@ impl<'b> Target<'b> {
                 authority: None,
             });
         }
-        let rest = without_scheme(target).ok_or(TARGET_FORM)?;
+        if without_scheme(target, "https://").is_some() {
+            return Err(SECURE);
+        }
+        let rest = without_scheme(target, "http://").ok_or(TARGET_FORM)?;
         let end = rest
             .iter()
             .position(|byte| b"/?".contains(byte))
@@ -490,14 +515,11 @@ impl<'b> Target<'b> {
     }
 }
 
-/// What stands behind `http://` or `https://`.
-fn without_scheme(target: &[u8]) -> Option<&[u8]> {
-    ["http://", "https://"].iter().find_map(|scheme| {
-        let (start, rest) = target.split_at_checked(scheme.len())?;
-        start
-            .eq_ignore_ascii_case(scheme.as_bytes())
-            .then_some(rest)
-    })
+/// What stands behind `scheme`, in any case.
+fn without_scheme<'b>(target: &'b [u8], scheme: &str) -> Option<&'b [u8]> {
+    let (start, rest) = target.split_at_checked(scheme.len())?;
+    let is_scheme = start.eq_ignore_ascii_case(scheme.as_bytes());
+    is_scheme.then_some(rest)
 }
 
 /// A path and its query, without the `?` between them.
@@ -757,7 +779,7 @@ mod tests {
             ("GET //a/../b", "//a/../b", "", "board.local"),
             ("GET /a|\"<>{}^`\\[]", "/a|\"<>{}^`\\[]", "", "board.local"),
             ("GET http://Other:81/a?b", "/a", "b", "Other:81"),
-            ("GET HTTPS://other", "/", "", "other"),
+            ("GET HTTP://other", "/", "", "other"),
             ("GET http://[::1]?q/r", "/", "q/r", "[::1]"),
             ("OPTIONS *", "*", "", "board.local"),
             ("OPTIONS /a", "/a", "", "board.local"),
@@ -787,6 +809,8 @@ mod tests {
             ("GET board.local:80 HTTP/1.1", TARGET_FORM),
             ("GET ftp://x/ HTTP/1.1", TARGET_FORM),
             ("GET http:/x HTTP/1.1", TARGET_FORM),
+            ("GET https://board.local/ HTTP/1.1", SECURE),
+            ("GET HTTPS:// HTTP/1.1", SECURE),
             ("GET http:///x HTTP/1.1", HOST),
             ("GET http://u@x/ HTTP/1.1", HOST),
             ("GET http://x:99999/ HTTP/1.1", HOST),
@@ -798,6 +822,7 @@ mod tests {
             ("PRI * HTTP/2.0", VERSION),
             ("GET /", REQUEST_LINE),
             ("GET", REQUEST_LINE),
+            ("GET  HTTP/1.1", REQUEST_LINE),
             (" GET / HTTP/1.1", REQUEST_LINE),
             ("GET  / HTTP/1.1", REQUEST_LINE),
             ("GET /  HTTP/1.1", REQUEST_LINE),
@@ -929,6 +954,24 @@ mod tests {
     }
 
     #[test]
+    fn heads_for_which_there_is_no_content() {
+        for bytes in ["HEAD ", "HEAD /\n", "\r\nHEAD  ", "\r\n\r\nHEAD * x"] {
+            assert!(is_head(bytes.as_bytes()), "{bytes:?}");
+        }
+        for bytes in [
+            "",
+            "\r\n",
+            "HEAD",
+            "HEADS /",
+            "head /",
+            " HEAD /",
+            "\r\n\r\n\r\nHEAD /",
+        ] {
+            assert!(!is_head(bytes.as_bytes()), "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn connection_and_expectation() {
         let keeps = |fields: &[&str]| read(&get(fields)).unwrap().wants_keep_alive();
         assert!(
@@ -941,10 +984,16 @@ mod tests {
         assert_eq!(read(&old).unwrap().expects_continue(), Ok(false));
         let expects = |fields: &[&str]| read(&get(fields)).unwrap().expects_continue();
         assert_eq!(expects(&[]), Ok(false));
+        assert_eq!(expects(&["Expect:"]), Ok(false));
         assert_eq!(expects(&["Expect: 100-Continue"]), Ok(true));
+        assert_eq!(
+            expects(&["Expect: , 100-continue,\t100-continue"]),
+            Ok(true)
+        );
         for fields in [
             &["Expect: 200-ok"][..],
-            &["Expect:"],
+            &["Expect: 100-continue x"],
+            &["Expect: 100-continue, x"],
             &["Expect: 100-continue", "Expect: x"],
         ] {
             assert_eq!(expects(fields), Err(EXPECT), "{fields:?}");
@@ -985,16 +1034,16 @@ mod tests {
                 &["Transfer-Encoding: gzip", "Content-Length: x"],
                 Err(CODING_LENGTH),
             ),
-            (&["Transfer-Encoding: gzip"], Err(CODING_UNKNOWN)),
-            (&["Transfer-Encoding: identity"], Err(CODING_UNKNOWN)),
+            (&["Transfer-Encoding: gzip"], Err(CODING_LAST)),
+            (&["Transfer-Encoding: identity"], Err(CODING_LAST)),
             (&["Transfer-Encoding: gzip, chunked"], Err(CODING_UNKNOWN)),
             (
                 &["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"],
                 Err(CODING_UNKNOWN),
             ),
-            (&["Transfer-Encoding: chunked;a=b"], Err(CODING_UNKNOWN)),
-            (&["Transfer-Encoding: \"chunked\""], Err(CODING_UNKNOWN)),
-            (&["Transfer-Encoding: xchunked"], Err(CODING_UNKNOWN)),
+            (&["Transfer-Encoding: chunked;a=b"], Err(CODING_LAST)),
+            (&["Transfer-Encoding: \"chunked\""], Err(CODING_LAST)),
+            (&["Transfer-Encoding: xchunked"], Err(CODING_LAST)),
             (&["Transfer-Encoding:"], Err(CODING_LAST)),
             (&["Transfer-Encoding: ,chunked"], Err(CODING_LAST)),
             (&["Transfer-Encoding: chunked,"], Err(CODING_LAST)),

@@ -5,7 +5,7 @@
 
 use super::Refusal;
 use super::request::Version;
-use super::text::HttpDate;
+use super::text::{HttpDate, decimal};
 use crate::buffer::{Full, Writer};
 
 /// How the end of a body is found.
@@ -38,41 +38,49 @@ pub struct Head<'a> {
     pub fields: &'a [&'a str],
 }
 
-/// The status line of each status we send.
-const fn status_line(status: u16) -> &'static str {
-    match status {
-        200 => "HTTP/1.1 200 OK\r\n",
-        204 => "HTTP/1.1 204 No Content\r\n",
-        304 => "HTTP/1.1 304 Not Modified\r\n",
-        400 => "HTTP/1.1 400 Bad Request\r\n",
-        403 => "HTTP/1.1 403 Forbidden\r\n",
-        404 => "HTTP/1.1 404 Not Found\r\n",
-        405 => "HTTP/1.1 405 Method Not Allowed\r\n",
-        406 => "HTTP/1.1 406 Not Acceptable\r\n",
-        408 => "HTTP/1.1 408 Request Timeout\r\n",
-        413 => "HTTP/1.1 413 Content Too Large\r\n",
-        414 => "HTTP/1.1 414 URI Too Long\r\n",
-        415 => "HTTP/1.1 415 Unsupported Media Type\r\n",
-        417 => "HTTP/1.1 417 Expectation Failed\r\n",
-        421 => "HTTP/1.1 421 Misdirected Request\r\n",
-        426 => "HTTP/1.1 426 Upgrade Required\r\n",
-        431 => "HTTP/1.1 431 Request Header Fields Too Large\r\n",
-        501 => "HTTP/1.1 501 Not Implemented\r\n",
-        503 => "HTTP/1.1 503 Service Unavailable\r\n",
-        505 => "HTTP/1.1 505 HTTP Version Not Supported\r\n",
-        507 => "HTTP/1.1 507 Insufficient Storage\r\n",
-        _ => "HTTP/1.1 500 Internal Server Error\r\n",
-    }
+/// What stands in the status line of every status we send but 200.
+const STATUSES: &str = "204 No Content
+304 Not Modified
+400 Bad Request
+403 Forbidden
+404 Not Found
+405 Method Not Allowed
+408 Request Timeout
+412 Precondition Failed
+413 Content Too Large
+414 URI Too Long
+415 Unsupported Media Type
+417 Expectation Failed
+421 Misdirected Request
+426 Upgrade Required
+431 Request Header Fields Too Large
+500 Internal Server Error
+501 Not Implemented
+503 Service Unavailable
+505 HTTP Version Not Supported
+507 Insufficient Storage";
+
+/// Writes the status line of another status than 200: few are, so they are looked for.
+#[cold]
+#[inline(never)]
+fn put_status(status: u16, out: &mut Writer<'_>) -> Result<(), Full> {
+    let mut lines = STATUSES.as_bytes().split(|byte| *byte == b'\n');
+    let line = lines.find(|line| decimal(&line[..3]) == Some(u64::from(status)));
+    // Without a phrase it is still a status line (RFC 9112 section 4).
+    out.put_all(&[b"HTTP/1.1 ", line.unwrap_or(b"500 "), b"\r\n"])
 }
 
 /// Fields of everything that must never be cached: streams, values, errors.
-pub const NO_STORE: &str = "Cache-Control: no-cache, no-store, must-revalidate\r\n";
+pub const NO_STORE: &str = STREAMING.split_at(52).0;
 /// As `NO_STORE`, for streams: proxies must not hold them back.
 pub const STREAMING: &str = "Cache-Control: no-cache, no-store, must-revalidate\r\nPragma: no-cache\r\nExpires: 0\r\nX-Accel-Buffering: no\r\n";
 
 /// Writes a head with its empty line.
 pub fn write_head(head: &Head<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
-    out.put(status_line(head.status).as_bytes())?;
+    match head.status {
+        200 => out.put(b"HTTP/1.1 200 OK\r\n")?,
+        other => put_status(other, out)?,
+    }
     if let Some(date) = &head.date {
         out.put(b"Date: ")?;
         out.put(date)?;
@@ -158,6 +166,27 @@ pub fn write_reason(refusal: &Refusal, out: &mut Writer<'_>) -> Result<(), Full>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_status_has_its_line() {
+        for line in STATUSES.lines().chain(["200 OK"]) {
+            let head = Head {
+                status: line[..3].parse().unwrap(),
+                version: Version::Http11,
+                date: None,
+                content_type: "",
+                length: Length::None,
+                keep_alive: true,
+                fields: &[],
+            };
+            let mut bytes = [0; 128];
+            let mut out = Writer::new(&mut bytes);
+            write_head(&head, &mut out).unwrap();
+            let wanted = format!("HTTP/1.1 {line}\r\nX-Content-Type-Options: nosniff\r\n\r\n");
+            assert_eq!(out.written(), wanted.as_bytes());
+        }
+        assert!(STREAMING.starts_with(NO_STORE) && NO_STORE.ends_with("\r\n"));
+    }
 
     #[test]
     fn heads_and_reasons() {

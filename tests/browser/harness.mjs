@@ -3,7 +3,7 @@
 // Everything is on 127.0.0.1; each process started here is ended here, by its own handle.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -30,13 +30,18 @@ export class Board {
     this.url = `http://127.0.0.1:${port}`;
   }
 
-  static async start(port) {
+  /** Serves with `config` (TOML), or without any: the defaults. */
+  static async start(port, config) {
     const binary = process.env.ENCKE_BIN;
     assert.ok(binary, "set ENCKE_BIN to the path of the binary to test");
     const board = new Board(port ?? (await freePort()));
     board.home = mkdtempSync(path.join(tmpdir(), "encke-browser-"));
+    if (config) {
+      mkdirSync(path.join(board.home, "encke"));
+      writeFileSync(path.join(board.home, "encke", "encke.toml"), config);
+    }
     board.child = spawn(binary, ["serve", "--listen", `127.0.0.1:${board.port}`], {
-      env: { ...process.env, XDG_CONFIG_HOME: board.home }, // no configuration but the default
+      env: { ...process.env, XDG_CONFIG_HOME: board.home }, // no configuration but this
       stdio: ["ignore", "ignore", "inherit"],
     });
     board.ended = new Promise((done) => board.child.once("exit", done));

@@ -78,7 +78,7 @@ export class Server {
     const body = JSON.stringify(value);
     const headers = { "Content-Type": "application/json" };
     const answer = await fetch(this.url + to, { method, headers, body });
-    assert.equal(answer.status, 200, await answer.clone().text());
+    assert.ok(answer.ok, await answer.clone().text());
     return answer.json();
   }
 }

@@ -1,4 +1,4 @@
-"""What the interop tests share: a server of their own, a proxy that cuts, and a closing line.
+"""What the interop tests share: a server of their own, raw bytes, a proxy that cuts, a closing line.
 
 Everything listens on 127.0.0.1, every wait ends, and only processes started here are ended.
 """
@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -105,6 +106,102 @@ class Server:
             events = [{"topic": topic, "value": n} for n in numbers[at : at + 100]]
             status, _, body = self.request("POST", "/topics", json.dumps(events))
             assert status == 200, body
+
+
+class Answer:
+    """One answer as it came: status, fields by lower-case name, body; `framing` ended the body."""
+
+    def __init__(self, status, fields, body=b"", framing="none"):
+        self.status, self.fields, self.body, self.framing = status, fields, body, framing
+
+    @property
+    def closes(self):
+        return self.fields.get("connection", "").lower() == "close"
+
+
+class Raw:
+    """A connection of raw bytes, and a reader that takes nothing but RFC 9112 to the letter."""
+
+    def __init__(self, port, sent=b"", seconds=10):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
+        self.rest = b""
+        self.send(sent)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, sent):
+        self.socket.sendall(sent)
+
+    def more(self):
+        """Reads once; whether there was anything before the end."""
+        piece = self.socket.recv(1 << 18)
+        self.rest += piece
+        return bool(piece)
+
+    def until(self, mark):
+        """What stands before `mark`; both are taken."""
+        while mark not in self.rest:
+            assert self.more(), f"the connection ended inside an answer: {self.rest[:200]}"
+        taken, self.rest = self.rest.split(mark, 1)
+        return taken
+
+    def exactly(self, count):
+        while len(self.rest) < count:
+            assert self.more(), f"the body ended {count - len(self.rest)} bytes early"
+        taken, self.rest = self.rest[:count], self.rest[count:]
+        return taken
+
+    def ended(self):
+        """Whether the server ends the connection here, with no byte more."""
+        return not self.rest and not self.more()
+
+    def head(self):
+        """Status and fields of the next answer."""
+        first, *lines = self.until(b"\r\n\r\n").decode("ascii").split("\r\n")
+        status = re.fullmatch(r"HTTP/1\.1 ([1-5]\d\d) [\x20-\x7e]*", first)
+        assert status, f"not a status line: {first!r}"
+        fields = {}
+        for line in lines:
+            field = re.fullmatch(r"([\w!#$%&'*+.^`|~-]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)", line)
+            assert field, f"not a field: {line!r}"
+            name = field[1].lower()
+            assert name not in fields, f"{name} stands twice"
+            fields[name] = field[2]
+        return int(status[1]), fields
+
+    def answer(self, to_head=False):
+        """The next whole answer."""
+        status, fields = self.head()
+        length, coding = fields.get("content-length"), fields.get("transfer-encoding")
+        assert length is None or coding is None, f"two framings: {fields}"
+        if to_head or status < 200 or status in (204, 304):
+            return Answer(status, fields)
+        if coding is not None:
+            assert coding == "chunked", coding
+            return Answer(status, fields, b"".join(self.chunks()), "chunked")
+        if length is not None:
+            assert re.fullmatch(r"\d+", length), length
+            return Answer(status, fields, self.exactly(int(length)), "length")
+        assert fields.get("connection") == "close", "nothing says where the body ends"
+        while self.more():
+            pass
+        body, self.rest = self.rest, b""
+        return Answer(status, fields, body, "close")
+
+    def chunks(self):
+        """The chunks of a body, each as soon as it is whole, without the empty last one."""
+        while True:
+            size = self.until(b"\r\n")
+            assert re.fullmatch(rb"[0-9a-f]+", size), size
+            chunk = self.exactly(int(size, 16))
+            assert self.exactly(2) == b"\r\n", "a chunk without its end"
+            if not chunk:
+                return
+            yield chunk
 
 
 class CuttingProxy:

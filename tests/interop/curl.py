@@ -220,6 +220,108 @@ class Resources(unittest.TestCase):
         self.assertEqual(text.split(), ["1", "0", "0"])
 
 
+class Versions(unittest.TestCase):
+    """Each version of HTTP that curl can speak, and what it does before it sends a body."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = common.Server(common.QUIET)
+        cls.url = cls.server.url
+        cls.server.request("PUT", "/topics/a", '"confidential"')
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.server.end() == 0
+        cls.server.folder.cleanup()
+
+    def head_and_body(self, *args):
+        head, body = curl("-i", *args).split("\r\n\r\n", 1)
+        return head, body
+
+    def test_each_version(self):
+        for path in ["/", "/?plain", "/topics", "/topics/a", "/metrics", "/health", "/events/poll"]:
+            bodies = []
+            # HTTP/2 is not spoken here; curl asks for it in Upgrade, and goes on with 1.1.
+            for version, closes in [("--http1.1", 0), ("--http1.0", 1), ("--http2", 0)]:
+                with self.subTest(path=path, version=version):
+                    head, body = self.head_and_body(version, self.url + path)
+                    self.assertTrue(head.startswith("HTTP/1.1 200 OK\r\n"), head)
+                    self.assertEqual(head.count("Connection: close"), closes, head)
+                    self.assertEqual(head.count("Transfer-Encoding"), 0, "its length is known")
+                    self.assertIn("\r\nDate: ", head)
+                    bodies.append(re.sub(r"[\d.]+", "0", body))
+            self.assertEqual(len(set(bodies)), 1, path)
+
+    def test_head_is_get_without_its_body(self):
+        for version in ["--http1.1", "--http1.0"]:
+            for path in ["/", "/?plain", "/topics/a", "/health", "/nothing"]:
+                with self.subTest(path=path, version=version):
+                    head = curl("-I", version, self.url + path)
+                    get, body = self.head_and_body(version, self.url + path)
+                    self.assertIn(f"Content-Length: {len(body.encode())}\r\n", get + "\r\n")
+                    without_date = lambda text: re.sub(r"Date: .*\r\n", "", text)
+                    self.assertEqual(without_date(head), without_date(get + "\r\n\r\n"))
+
+    def test_http_09_is_refused(self):
+        # Even when curl would take an answer without a head, ours has one. A gopher address makes
+        # curl send just what stands in it, as in an attack by way of somebody else's server.
+        head, _ = self.head_and_body("--http0.9", self.url + "/health")
+        self.assertTrue(head.startswith("HTTP/1.1 200 OK\r\n"), head)
+        gopher = self.url.replace("http", "gopher")
+        for sent, status in [("GET%20/%0d%0a", "400 Bad Request"),
+                             ("GET%20/topics/a%20HTTP/0.9%0d%0a", "505 HTTP Version Not Supported"),
+                             ("PRI%20*%20HTTP/2.0%0d%0a%0d%0aSM%0d%0a", "505 HTTP Version Not Sup"),
+                             ("a%0d%0a", "400 Bad Request")]:
+            with self.subTest(sent):
+                text = curl(f"{gopher}/_{sent}")
+                self.assertTrue(text.startswith(f"HTTP/1.1 {status}"), text)
+                self.assertIn("\r\nConnection: close\r\n", text)
+                self.assertNotIn("confidential", text)
+
+    def test_expect_tells_before_the_body_is_sent(self):
+        url = self.url + "/topics/a"
+        as_text = ["-H", "Content-Type: text/plain", "-H", "Expect: 100-continue"]
+        for bytes_, framing, statuses in [
+            (65_536, [], ["100", "413"]),  # as a body it may be so long, as an event not
+            (65_537, [], ["413"]),
+            (3_000_000, [], ["413"]),  # curl expects 100 by itself
+            (65_537, ["-H", "Transfer-Encoding: chunked"], ["100", "413"]),
+            (8_000, [], ["100", "200"]),
+            (8_000, ["-H", "Transfer-Encoding: chunked"], ["100", "200"]),
+            (8_000, ["--http1.0"], ["403"]),
+        ]:
+            with self.subTest(bytes_=bytes_, framing=framing):
+                with tempfile.NamedTemporaryFile("w") as file:
+                    file.write("x" * bytes_)
+                    file.flush()
+                    began = time.monotonic()
+                    command = ["curl", "-sSv", "-m", "10", *as_text, *framing, "--data-binary",
+                               f"@{file.name}", "-w", "\n%{size_upload}", url]
+                    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+                took = time.monotonic() - began
+                self.assertEqual(done.returncode, 0, done.stderr)
+                got = re.findall(r"(?m)^< HTTP/1\.1 (\d+) ", done.stderr)
+                self.assertEqual(got, statuses, done.stderr)
+                self.assertLess(took, 0.9, "curl waits 1 s when no answer comes")
+                sent = int(done.stdout.rsplit("\n", 1)[1])
+                if "100" in statuses:
+                    self.assertGreater(sent, 0)
+                elif framing != ["--http1.0"]:
+                    self.assertEqual(sent, 0, "the body was sent for nothing")
+
+    def test_a_body_nobody_wants_does_not_harm_the_answer(self):
+        """Refused while it is still being sent: the answer must not be lost in a reset."""
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("x" * 3_000_000)
+            file.flush()
+            for path, status in [("/topics/a", "413"), ("/nothing", "404"), ("/metrics", "405")]:
+                for more in [[], ["-H", "Transfer-Encoding: chunked"]]:
+                    for _ in range(5):
+                        text = curl("-w", "%{http_code}", "-o", "/dev/null", "-H", "Expect:", *more,
+                                    "--data-binary", f"@{file.name}", self.url + path, ok=(0,))
+                        self.assertIn(text, (status, "413"), f"{path} {more}")
+
+
 class End(unittest.TestCase):
     def setUp(self):
         self.server = common.Server(common.QUIET)

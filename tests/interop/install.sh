@@ -12,6 +12,9 @@ find_browser() {
 # What is missing of Debian's packages.
 packages=()
 has curl || packages+=(curl)
+has wget || packages+=(wget)
+has wrk || packages+=(wrk)
+has openssl || packages+=(openssl)
 has node || packages+=(nodejs)
 has npm || packages+=(npm)
 [ -n "${ENCKE_CHROMIUM:=$(find_browser)}" ] || packages+=(chromium)

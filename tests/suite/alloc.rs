@@ -111,6 +111,7 @@ fn settings(sends_per_turn: u32) -> Settings {
         topics: 64,
         heartbeat_ms: 15_000,
         board: "board".into(),
+        push_host: "",
         policy: Policy::default(),
         seed: 1,
         sends_per_turn,

@@ -3,6 +3,9 @@
 
 mod alloc;
 mod churn;
+mod conformance;
+mod content;
+mod corpus;
 mod feeds;
 mod golden;
 mod hub;

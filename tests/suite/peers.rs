@@ -439,6 +439,42 @@ fn a_half_closed_poll_that_reads_nothing_is_closed() {
 }
 
 #[test]
+fn a_fresh_viewer_that_takes_nothing_gets_no_more_at_once_than_can_be_kept_for_it() {
+    let mut world = world(|s| s.ring_bytes = 1 << 18);
+    let value = format!("\"{}\"", "x".repeat(7900));
+    for n in 0..16 {
+        world.publish(&format!("t/{n}"), &value);
+    }
+    for path in ["sse", "stream", "sse?since=k3f9q2xa-1", "stream?interval=1"] {
+        let client = world.connect().unwrap();
+        world.wire(client).capacity = 20;
+        let text = format!("GET /events/{path} HTTP/1.1\r\nHost: pi\r\n\r\n");
+        world.feed(client, text.as_bytes());
+        world.settle();
+        world.wire(client).capacity = ENDLESS;
+        let text = heard(&mut world, client);
+        let wanted = if path.contains("since") { 15 } else { 16 };
+        assert_eq!(text.matches("\"topic\"").count(), wanted, "{path}");
+    }
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn who_waits_for_a_buffer_when_all_ends_is_told_so() {
+    let mut world = world(|s| s.pages = 1);
+    let (busy, waiting) = (world.connect().unwrap(), world.connect().unwrap());
+    world.feed(busy, b"GET /health HT");
+    world.feed(waiting, HEALTH);
+    world.settle();
+    world.peers.drain();
+    world.settle();
+    let text = heard(&mut world, waiting);
+    assert!(text.starts_with("HTTP/1.1 503 "), "{text:?}");
+    assert!(world.wire(waiting).finished);
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
 fn draining_ends_everybody_whatever_they_do() {
     let mut world = world(|s| s.ring_bytes = 1 << 18);
     world.publish("long", &format!("\"{}\"", "x".repeat(7000)));

@@ -181,6 +181,7 @@ pub(crate) fn settings() -> Settings {
         topics: 64,
         heartbeat_ms: 15_000,
         board: "pi".into(),
+        push_host: "",
         policy: Policy {
             names: vec!["pi".into(), "pi.local".into()],
             origins: vec!["http://friend.example".into()],
