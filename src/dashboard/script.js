@@ -1,9 +1,9 @@
 // The first page: follows every topic of the board, and is honest about what it does not know.
 //
 // It speaks the contract of the stream (hello, catch-up, events, heartbeat, busy) over EventSource,
-// or over long-poll where that is missing. It never leaves reconnecting to the browser, never puts
-// a value into the page as anything but text, never trusts this device's clock against the
-// board's, and keeps a fixed number of bytes for each topic.
+// or over long-poll where that is missing, or held back by a proxy. It never leaves reconnecting to
+// the browser, never puts a value into the page as anything but text, never trusts this device's
+// clock against the board's, and keeps a fixed number of bytes for each topic.
 "use strict";
 (() => {
   const SECONDS = 120; // a chart's memory: one value for each second
@@ -12,6 +12,7 @@
   const FIRST_ANSWER_MS = 4e3; // the browser may reuse a socket that died unseen: twice
   const ANSWER_MS = 10e3; // weak Wi-Fi with power saving takes seconds; more is no answer
   const [RETRY_MIN_MS, RETRY_MAX_MS] = [500, 15e3];
+  const POLL_MS = 300e3; // behind a proxy that holds streams back: polls, and then another look
   const HIDDEN_MS = 60e3; // a hidden page gives its place on the board back after this long
   const QUIET_MS = 400; // catch-up is over when nothing follows for this long
   const PAINT_MS = 100; // faster than this nobody reads
@@ -396,16 +397,37 @@
 
   // ---- The connection ----------------------------------------------------------------------
 
-  // phase: connecting, catching, live, lost, busy, hidden.
+  // phase: connecting, catching, live, lost, busy, hidden. doubt: a stream fell silent. reached: but
+  // the board answers what is asked beside the next. held: so something on the way holds streams
+  // back, and we poll.
   const link = { phase: "", open: false, id: "", head: Infinity, heard: 0, opened: 0, attempt: 0,
-    retryAt: 0, reason: "", stop: null, quiet: 0 };
+    retryAt: 0, reason: "", stop: null, quiet: 0, doubt: false, reached: false,
+    held: !window.EventSource };
 
   function connect() {
     disconnect("connecting");
     link.opened = Date.now();
-    const over = window.EventSource ? overEventSource : overPoll;
-    link.stop = over(link.id ? `since=${link.id}` : "");
+    link.reached = false;
+    link.stop = (link.held ? overPoll : overEventSource)(link.id ? `since=${link.id}` : "");
+    if (link.doubt && !link.held) reach(link.opened);
     status();
+  }
+
+  // Beside a stream that may be held back: is anybody there at all?
+  function reach(opened) {
+    fetch("health", { cache: "no-store" }).then(({ ok }) => {
+      if (ok && link.opened === opened) link.reached = true;
+    }, () => {});
+  }
+
+  function silent(reason) {
+    link.held = !window.EventSource || (link.reached && !link.held);
+    link.doubt = true;
+    lose(reason);
+  }
+
+  function trustStreams() {
+    Object.assign(link, { doubt: false, reached: false, held: !window.EventSource });
   }
 
   function disconnect(phase) {
@@ -428,6 +450,7 @@
   function frame(id) {
     link.heard = Date.now();
     if (id) link.id = id;
+    if (!link.held && link.heard - link.opened > SILENCE_MS) trustStreams();
   }
 
   function hello(data) {
@@ -525,8 +548,9 @@
     const patience = link.attempt < 2 ? FIRST_ANSWER_MS : ANSWER_MS;
     if (document.hidden && now - hiddenAt > HIDDEN_MS) disconnect("hidden");
     else if (link.retryAt && now >= link.retryAt) connect();
-    else if (link.open && now - link.heard > SILENCE_MS) lose("Connection went silent");
-    else if (link.stop && !link.open && now - link.opened > patience) lose("No answer");
+    else if (link.open && now - link.heard > SILENCE_MS) silent("Connection went silent");
+    else if (link.stop && !link.open && now - link.opened > patience) silent("No answer");
+    else if (link.doubt && link.held && now - link.opened > POLL_MS) tryStream();
     if (document.hidden) return;
     status();
     if ($("notice").dataset.until < now) $("notice").hidden = true;
@@ -536,12 +560,18 @@
     }
   }
 
+  function tryStream() {
+    link.held = !window.EventSource;
+    connect();
+  }
+
   // A phone that slept may hold a socket that is dead and does not know it.
   function wake() {
     hiddenAt = Date.now();
     if (document.hidden || link.phase === "busy") return;
     if (link.stop && Date.now() - Math.max(link.heard, link.opened) < WAKE_SILENCE_MS) return;
     link.attempt = 0;
+    trustStreams();
     connect();
     tick();
   }
@@ -549,7 +579,7 @@
   // ---- Telling about it --------------------------------------------------------------------
 
   function words() {
-    if (link.phase === "live") return "Live";
+    if (link.phase === "live") return link.held && link.doubt ? "Live, without a stream" : "Live";
     if (link.phase === "catching") return "Catching up";
     const wait = Math.ceil((link.retryAt - Date.now()) / 1000);
     const again = wait > 0 ? `trying again in ${wait} s` : "trying again";
