@@ -29,9 +29,10 @@ impl<const N: usize> Text for [u8; N] {
         if N > 16 {
             return out.put_slice(self);
         }
-        let room = out.bytes[out.len..].first_chunk_mut().ok_or(Full)?;
-        *room = *self;
-        out.len += N;
+        let end = out.len + N;
+        let room = out.bytes.get_mut(out.len..end).ok_or(Full)?;
+        room.copy_from_slice(self);
+        out.len = end;
         Ok(())
     }
 }

@@ -80,12 +80,15 @@ impl Memos {
 
 /// As `==`, which in a static binary looks at one byte after the other.
 fn are_same(a: &[u8], b: &[u8]) -> bool {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
-    let rest = || a_rest.iter().zip(b_rest).all(|(a, b)| a == b);
-    a.len() == b.len()
-        && a_rest.len() == b_rest.len()
-        && a.iter().zip(b).all(|(a, b)| a == b)
-        && rest()
+    match (a.last_chunk::<32>(), b.last_chunk::<32>()) {
+        // The last bytes first: polls differ there, if anywhere, and what is left is whole chunks.
+        (Some(a_end), Some(b_end)) if a.len() == b.len() => {
+            let chunks = a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0);
+            a_end == b_end && { chunks }.all(|(a, b)| a == b)
+        }
+        (None, None) => a == b,
+        _ => false,
+    }
 }
 
 /// A head, and what it came to.

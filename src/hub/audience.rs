@@ -62,7 +62,8 @@ impl Selection {
                 topics: 0,
                 wanted: 0,
             };
-            self.0.push(touched).expect("a word for each of a set");
+            let has_room = self.0.push(touched).is_ok();
+            assert!(has_room, "there is a word for each of a set");
             self.0.len() - 1
         });
         self.0[place].topics |= bit;

@@ -59,16 +59,11 @@ impl<O: Outlet> Peers<O> {
     /// Makes a lent buffer an exchange.
     fn open(&mut self, exchange: u16) {
         let deadline_ms = self.now.ms + sweep::HEAD_MS;
-        let fresh = Exchange::new(deadline_ms);
-        match self.exchanges.get_mut(usize::from(exchange)) {
-            Some(place) => *place = fresh,
-            None => {
-                // Those before it were lent, but only looked into.
-                self.exchanges
-                    .resize_with(usize::from(exchange), || Exchange::new(0));
-                self.exchanges.push(fresh);
-            }
+        // Those before it may have been lent, but only looked into.
+        while self.exchanges.len() <= usize::from(exchange) {
+            self.exchanges.push(Exchange::new(deadline_ms));
         }
+        self.exchanges[usize::from(exchange)] = Exchange::new(deadline_ms);
         self.wake_by(deadline_ms);
     }
 

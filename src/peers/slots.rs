@@ -196,8 +196,8 @@ impl Phase {
     }
 }
 
-/// The neighbours in a list that is a ring through one link of its own, behind those of all slots. A
-/// bare array, because a vector of those is zero without being touched.
+/// The neighbours in a list that is a ring through one link of its own, behind those of all slots.
+/// A bare array, because a vector of those is zero without being touched.
 type Link = [u32; 2];
 const PREV: usize = 0;
 const NEXT: usize = 1;
