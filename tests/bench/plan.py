@@ -140,7 +140,7 @@ def counts(rows, size):
         name for name in pairs if rows[name].is_encke]
     for name in names:
         yield Job("calls", name, 200, 0,
-                  ["-n", 200, "-m", 50, "--max-seconds", 30, "--strace", "--settle-ms", 100], 3)
+                  ["-n", 200, "-m", 400, "--max-seconds", 30, "--strace", "--settle-ms", 100], 6)
     for name in names:
         yield Job("instructions", name, 100, 0, [], 14)
 
