@@ -3,10 +3,10 @@
 //!
 //! It needs a process of its own because a server takes over the signals of the one it runs in.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::Duration;
 
 use encke::config::{Config, Layer};
@@ -86,6 +86,8 @@ pub(crate) struct Real {
     child: Child,
     /// The child ends with it.
     _input: ChildStdin,
+    /// The child ends without it, too, if it says anything: that it has run for over a minute.
+    _output: Lines<BufReader<ChildStdout>>,
     address: SocketAddr,
     control: BufReader<TcpStream>,
     connections: Vec<Option<Connection>>,
@@ -111,12 +113,13 @@ impl Real {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut lines = lines.map(Result::unwrap);
-        let line = lines.find(|line| line.starts_with("listening ")).unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = lines.by_ref().map(Result::unwrap);
+        let line = said.find(|line| line.starts_with("listening ")).unwrap();
         let address = line["listening ".len()..].parse().unwrap();
         Real {
             _input: child.stdin.take().unwrap(),
+            _output: lines,
             child,
             address,
             control: BufReader::new(open(address)),
