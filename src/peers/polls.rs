@@ -138,8 +138,9 @@ impl<O: Outlet> Peers<O> {
     pub(super) fn more_of_poll(&mut self, slot: u32, mut events: Box<Events>) {
         let reached = events.plan.catch_up_to.unwrap_or(0).max(events.cursor);
         if self.hub.is_lapped(reached) && reached < events.plan.end {
-            // What it was promised has left the ring meanwhile; it asks again with its cursor.
-            return self.close(slot);
+            // What it was promised has left the ring meanwhile: this answer ends with what it has,
+            // and the next says what is lost. HTTP/1.0 could not tell a broken one from a whole.
+            (events.plan.catch_up_to, events.plan.end) = (None, events.cursor);
         }
         let (body_bytes, done) = self.render_answer(&mut events, None, None);
         let rest = match done {
