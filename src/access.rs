@@ -1,12 +1,25 @@
-//! Who may do what: decisions from the peer's address and the request's head, before routing.
+//! Who may do what: decisions from where somebody stands and the request's head, before routing.
 //!
-//! Host against DNS rebinding, Origin against cross-site writes, and writing for local peers only
-//! (DESIGN.md 3, "Resources"). Pure: it never asks the system for a name or an address.
+//! First Host, against DNS rebinding; then Origin, against what pages of others would change
+//! (`origin`); then the token that is shown, if any (`token`); then whether reading or writing is
+//! open without one, by address (`address`). Pure: the same head from the same standing comes to
+//! the same, until the policy changes. It never asks the system for a name, an address or the time.
+
+mod address;
+mod origin;
+mod token;
 
 use core::net::IpAddr;
 
-use crate::wire::Refusal;
+use crate::hub::readers::Unwritable;
+pub use crate::hub::readers::{Grant, Reader, Rights};
+use crate::name;
+use crate::resource::Need;
 use crate::wire::request::{Head, Version, host_and_port};
+use crate::wire::{Kind, Refusal};
+pub use address::{Network, Standing, UNKNOWN, owner};
+pub use origin::{Cors, Friend};
+pub use token::{COOKIE, Guessers, Token, Validity, find};
 
 /// The other end of a connection, as far as rights go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,141 +30,220 @@ pub struct Peer {
     pub secure: bool,
 }
 
-impl Peer {
-    /// Whether it is this machine.
-    pub fn is_loopback(&self) -> bool {
-        self.address.to_canonical().is_loopback()
-    }
-}
-
 /// What the configuration says of rights.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Lower-case names this machine is called by, besides localhost and any IP address; one with
     /// a port only fits a Host with that port.
     pub names: Vec<String>,
-    /// Origins that may write, besides our own.
-    pub origins: Vec<String>,
-    /// Whether a proxy is trusted: then nobody is local.
-    pub behind_proxy: bool,
+    /// Origins besides our own, and what their pages may do.
+    pub friends: Vec<Friend>,
+    /// Proxies whose forwarding fields are believed.
+    pub proxies: Vec<Network>,
+    /// Networks that are on-link here.
+    pub links: Vec<Network>,
+    /// Patterns of the topics that whoever is near may read without a token.
+    pub read: Vec<String>,
+    /// Tokens. Their numbers are `Reader`s, so a row stays where it is.
+    pub tokens: Vec<Token>,
+    /// Connections from one owner of addresses; loopback and proxies are not counted.
+    pub per_address: u32,
 }
 
-/// Fields that a proxy adds: with one of them, loopback is not the client.
-const FORWARDING: &[&str] = &["forwarded", "via", "x-real-ip"];
-const FORWARDING_PREFIXES: &[&str] = &["x-forwarded-", "cf-"];
-
-fn ip(host: &[u8]) -> Option<IpAddr> {
-    core::str::from_utf8(host).ok()?.parse().ok()
+impl Default for Policy {
+    /// Only addresses and localhost, nobody else's pages, no token; all may be read from near.
+    fn default() -> Policy {
+        Policy {
+            names: Vec::new(),
+            friends: Vec::new(),
+            proxies: Vec::new(),
+            links: Vec::new(),
+            read: vec!["#".to_owned()],
+            tokens: Vec::new(),
+            per_address: u32::MAX,
+        }
+    }
 }
 
-fn is_name(host: &[u8], name: &str) -> bool {
-    host.strip_suffix(b".")
-        .unwrap_or(host)
-        .eq_ignore_ascii_case(name.as_bytes())
+const FAR: Refusal = Refusal::new(
+    401,
+    "reading from outside this network needs a token: sign in at /, or send Authorization: Bearer NAME.SECRET; `encke token NAME` on the board makes one",
+)
+.fields(CHALLENGE)
+.kind(Kind::Read);
+
+const CLOSED: Refusal = Refusal::new(
+    401,
+    "reading this needs a token: sign in at /, or send Authorization: Bearer NAME.SECRET; `encke token NAME` on the board makes one",
+)
+.fields(CHALLENGE)
+.kind(Kind::Read);
+
+const UNREADABLE: Refusal = Refusal::new(
+    403,
+    "this token may not read this topic: its read in [[token]] has no pattern for it",
+)
+.kind(Kind::Read);
+
+const UNWRITABLE: Refusal = Refusal::new(
+    403,
+    "this token may not write this topic: its write in [[token]] has no pattern for it",
+)
+.kind(Kind::Write);
+
+const RESERVED: Refusal = Refusal::new(
+    403,
+    "topics below encke are reserved: writing them needs a token, even on the board itself",
+)
+.kind(Kind::Write);
+
+const CHALLENGE: &str = "WWW-Authenticate: Bearer realm=\"Encke\"\r\n";
+
+const fn not_local(reason: &'static str) -> Refusal {
+    Refusal::new(403, reason).kind(Kind::Write)
+}
+
+/// Why a request that shows no token may not write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NotLocal {
+    Proxies,
+    Elsewhere,
+    Host,
+    Version,
+    Forwarded,
+}
+
+impl NotLocal {
+    const fn refusal(self) -> Refusal {
+        not_local(match self {
+            NotLocal::Proxies => "writing needs a token where trusted_proxies is set in [server]",
+            NotLocal::Elsewhere => {
+                "without a token only this board itself may write: send the request from the board, to 127.0.0.1, or with a token; `encke token NAME` makes one"
+            }
+            NotLocal::Host => {
+                "without a token only this board itself may write: send the request to 127.0.0.1, [::1] or localhost"
+            }
+            NotLocal::Version => {
+                "without a token a write by HTTP/1.0 is never local, for so a proxy would look: use HTTP/1.1"
+            }
+            NotLocal::Forwarded => {
+                "this request came through a proxy, so it is not local: writing needs a token"
+            }
+        })
+    }
 }
 
 impl Policy {
-    /// Checks Host, then Origin, then the right to write.
+    /// What a request may do.
     ///
     /// # Errors
-    /// 421 for a Host that is not ours, 403 for a cross-site write or one that is not local.
-    pub fn check(
-        &self,
-        head: &Head<'_>,
-        is_loopback: impl FnOnce() -> bool,
-    ) -> Result<(), Refusal> {
-        let host = host_and_port(head.host).map(|(host, _)| host);
-        self.check_host(head, host)?;
-        if !head.method.is_write() {
-            return Ok(());
-        }
+    /// 421 for a Host that is not ours, 403 for what a page of others would change, 401 for a
+    /// token that is none or for reading that needs one, 403 for writing that needs one.
+    pub fn admit(&self, head: &Head<'_>, from: Standing, need: Need) -> Result<Rights, Refusal> {
+        self.check_host(head)?;
         self.check_origin(head)?;
-        self.check_local(head, host.unwrap_or_default(), is_loopback())
-    }
-
-    fn check_host(&self, head: &Head<'_>, host: Option<&[u8]>) -> Result<(), Refusal> {
-        // Only HTTP/1.0 may come without one; it then counts as the address it was sent to.
-        if head.host.is_empty() && head.version == Version::Http10 {
-            return Ok(());
+        if let Some(credential) = token::Credential::of(head)? {
+            let reader = credential.check(&self.tokens)?;
+            return Ok(Rights {
+                reader,
+                is_local: false,
+            });
         }
-        let ours = host.is_some_and(|host| {
-            ip(host).is_some()
-                || is_name(host, "localhost")
-                || self
-                    .names
-                    .iter()
-                    .any(|name| is_name(host, name) || is_name(head.host, name))
-        });
-        ours.then_some(()).ok_or(Refusal::new(
-            421,
-            "this Host is not mine: use the board's IP address, localhost or its own name, or add the name to hosts in [server]",
-        ))
-    }
-
-    fn check_origin(&self, head: &Head<'_>) -> Result<(), Refusal> {
-        let foreign = Refusal::new(
-            403,
-            "a page of another origin may not write here: add its origin to origins in [server]",
-        );
-        let is_listed = |origin: &[u8]| {
-            self.origins
-                .iter()
-                .any(|listed| listed.as_bytes().eq_ignore_ascii_case(origin))
+        let reader = match self.asker(head, from) {
+            Standing::Far | Standing::Proxy => Reader::NOBODY,
+            Standing::Loopback | Standing::Near => Reader::ANYBODY,
         };
-        let is_own = |origin: &[u8]| {
-            let rest = origin
-                .strip_prefix(b"http://")
-                .or(origin.strip_prefix(b"https://"));
-            rest.is_some_and(|authority| authority.eq_ignore_ascii_case(head.host))
+        let mut rights = Rights {
+            reader,
+            is_local: false,
         };
-        for origin in head.fields("origin") {
-            if !is_own(origin) && !is_listed(origin) {
-                return Err(foreign);
+        match need {
+            Need::Read if reader == Reader::NOBODY => return Err(FAR),
+            Need::Read if self.read.is_empty() => return Err(CLOSED),
+            Need::Read => {}
+            Need::Write => {
+                self.check_local(head, from).map_err(NotLocal::refusal)?;
+                rights.is_local = true;
             }
+            Need::Nothing => rights.is_local = self.check_local(head, from).is_ok(),
         }
-        let cross_site = head.field("sec-fetch-site") == Some(b"cross-site");
-        let listed = head.field("origin").is_some_and(is_listed);
-        if cross_site && !listed {
-            Err(foreign)
+        Ok(rights)
+    }
+
+    fn check_local(&self, head: &Head<'_>, from: Standing) -> Result<(), NotLocal> {
+        let host = host_and_port(head.host).map_or(&b""[..], |(host, _)| host);
+        let to_loopback = origin::ip(host).is_some_and(|ip| ip.to_canonical().is_loopback());
+        if !self.proxies.is_empty() {
+            Err(NotLocal::Proxies)
+        } else if from != Standing::Loopback {
+            Err(NotLocal::Elsewhere)
+        } else if !to_loopback && !origin::is_name(host, "localhost") {
+            Err(NotLocal::Host)
+        } else if head.version == Version::Http10 {
+            Err(NotLocal::Version)
+        } else if address::is_forwarded(head) {
+            Err(NotLocal::Forwarded)
         } else {
             Ok(())
         }
     }
 
-    fn check_local(&self, head: &Head<'_>, host: &[u8], is_loopback: bool) -> Result<(), Refusal> {
-        let refuse = |reason| Err(Refusal::new(403, reason));
-        if self.behind_proxy {
-            return refuse("writing needs a token where trusted_proxies is set in [server]");
+    /// The owner of the address that a trusted proxy asks for; 0 for whoever connects itself.
+    pub fn owner_behind(&self, head: &Head<'_>, from: Standing) -> u64 {
+        match from {
+            Standing::Proxy => self.forwarded_for(head).map_or(0, owner),
+            _ => 0,
         }
-        if !is_loopback {
-            return refuse(
-                "only this board itself may write: send the request from the board, to 127.0.0.1",
-            );
+    }
+
+    /// Whether a topic of this name may be read, be it there or not.
+    ///
+    /// # Errors
+    /// 401 without a token, 403 with one.
+    pub fn check_read(&self, rights: Rights, topic: &str) -> Result<(), Refusal> {
+        let is_open = |pattern: &String| name::matches(pattern, topic);
+        match rights.reader.as_token() {
+            Some(at) if self.tokens[at].grant.reads(topic) => Ok(()),
+            Some(_) => Err(UNREADABLE),
+            None if rights.reader == Reader::NOBODY => Err(FAR),
+            None if self.read.iter().any(is_open) => Ok(()),
+            None => Err(CLOSED),
         }
-        let loopback = ip(host).is_some_and(|ip| ip.to_canonical().is_loopback());
-        if !loopback && !is_name(host, "localhost") {
-            return refuse(
-                "only this board itself may write: send the request to 127.0.0.1, [::1] or localhost",
-            );
-        }
-        if head.version == Version::Http10 {
-            return refuse(
-                "a write by HTTP/1.0 is never local, for so a proxy would look: use HTTP/1.1",
-            );
-        }
-        let forwarded = FORWARDING.iter().any(|name| head.field(name).is_some())
-            || head.names().any(|name| {
-                FORWARDING_PREFIXES.iter().any(|prefix| {
-                    name.get(..prefix.len())
-                        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-                })
-            });
-        if forwarded {
-            return refuse(
-                "this request came through a proxy, so it is not local: only this board itself may write",
-            );
-        }
-        Ok(())
+    }
+
+    /// Whether a topic of this name may be written.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn check_write(&self, rights: Rights, topic: &str) -> Result<(), Refusal> {
+        let token = rights.reader.as_token().map(|at| &self.tokens[at].grant);
+        rights.may_write(token, topic).map_err(|why| match why {
+            Unwritable::NotGranted => UNWRITABLE,
+            Unwritable::NotLocal => NotLocal::Elsewhere.refusal(),
+            Unwritable::Reserved => RESERVED,
+        })
+    }
+
+    /// What all readers may do, in order of their numbers.
+    pub fn grants(&self) -> impl Iterator<Item = Grant> {
+        let tokens = self.tokens.iter().map(|token| match token.validity {
+            Validity::Valid => token.grant.clone(),
+            _ => Grant::default(),
+        });
+        let anybody = Grant {
+            read: self.read.clone(),
+            ..Grant::default()
+        };
+        core::iter::once(anybody).chain(tokens)
+    }
+
+    /// Whether a client speaks through TLS, as far as a trusted proxy says so.
+    pub fn is_secure(&self, head: &Head<'_>, from: Standing) -> bool {
+        let says = |name: &str, text: &[u8]| {
+            head.field(name)
+                .is_some_and(|v| v.eq_ignore_ascii_case(text))
+        };
+        from == Standing::Proxy && says("x-forwarded-proto", b"https")
     }
 }
 
@@ -159,22 +251,24 @@ impl Policy {
 mod tests {
     use super::*;
 
-    fn check(method: &str, version: &str, fields: &str, address: &str) -> u16 {
-        let policy = Policy {
+    fn board() -> Policy {
+        Policy {
             names: vec!["board".into(), "board.local".into()],
-            origins: vec!["http://friend".into()],
-            behind_proxy: false,
-        };
-        let text = format!("{method} /topics/a HTTP/{version}\r\n{fields}\r\n");
+            friends: Friend::all(&["http://friend".into()], &[]),
+            ..Policy::default()
+        }
+    }
+
+    fn check(policy: &Policy, line: &str, fields: &str, address: &str) -> u16 {
+        let text = format!("{line}\r\n{fields}\r\n");
         let head = Head::parse(text.as_bytes()).unwrap();
-        let peer = Peer {
-            address: address.parse().unwrap(),
-            secure: false,
+        let from = policy.standing(address.parse().unwrap());
+        let need = match head.method.is_write() {
+            true => Need::Write,
+            false => Need::Read,
         };
-        policy
-            .check(&head, || peer.is_loopback())
-            .err()
-            .map_or(200, |refusal| refusal.status)
+        let admitted = policy.admit(&head, from, need);
+        admitted.err().map_or(200, |refusal| refusal.status)
     }
 
     #[test]
@@ -190,17 +284,15 @@ mod tests {
             ("127.0.0.1.evil.example", 421),
             ("board.evil", 421),
         ] {
-            assert_eq!(
-                check("GET", "1.1", &format!("Host: {host}\r\n"), "10.0.0.1"),
-                want,
-                "{host}"
-            );
+            let host_field = format!("Host: {host}\r\n");
+            let status = check(&board(), "GET /topics HTTP/1.1", &host_field, "10.0.0.1");
+            assert_eq!(status, want, "{host}");
         }
-        assert_eq!(check("GET", "1.0", "", "10.0.0.1"), 200);
+        assert_eq!(check(&board(), "GET /topics HTTP/1.0", "", "10.0.0.1"), 200);
     }
 
     #[test]
-    fn writes() {
+    fn writes_without_a_token() {
         let local = "Host: localhost:8080\r\n";
         for (version, fields, address, want) in [
             ("1.1", "", "127.0.0.1", 200),
@@ -228,17 +320,104 @@ mod tests {
             ("1.1", "Sec-Fetch-Site: same-origin\r\n", "127.0.0.1", 200),
         ] {
             let fields = format!("{local}{fields}");
+            let line = format!("POST /topics/a HTTP/{version}");
+            let status = check(&board(), &line, &fields, address);
+            assert_eq!(status, want, "{version} {fields} {address}");
+        }
+        for (line, host, address) in [
+            ("POST /topics/a HTTP/1.1", "192.168.1.7", "127.0.0.1"),
+            ("POST /topics/a HTTP/1.1", "board", "127.0.0.1"),
+            ("DELETE /topics/a HTTP/1.1", "localhost", "10.0.0.1"),
+        ] {
+            let host = format!("Host: {host}\r\n");
             assert_eq!(
-                check("POST", version, &fields, address),
-                want,
-                "{version} {fields} {address}"
+                check(&board(), line, &host, address),
+                403,
+                "{line} {host} {address}"
             );
         }
+        let proxied = Policy {
+            proxies: vec![Network::parse("10.1.1.1").unwrap()],
+            ..board()
+        };
         assert_eq!(
-            check("POST", "1.1", "Host: 192.168.1.7\r\n", "127.0.0.1"),
+            check(&proxied, "POST /topics/a HTTP/1.1", local, "127.0.0.1"),
             403
         );
-        assert_eq!(check("POST", "1.1", "Host: board\r\n", "127.0.0.1"), 403);
-        assert_eq!(check("DELETE", "1.1", local, "10.0.0.1"), 403);
+    }
+
+    #[test]
+    fn a_websocket_is_not_held_with_pages_of_others() {
+        let upgrade = "Host: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n";
+        for (origin, want) in [
+            ("", 200),
+            ("Origin: http://localhost\r\n", 200),
+            ("Origin: http://friend\r\n", 200),
+            ("Origin: http://evil\r\n", 403),
+        ] {
+            let fields = format!("{upgrade}{origin}");
+            let status = check(&board(), "GET /events/ws HTTP/1.1", &fields, "127.0.0.1");
+            assert_eq!(status, want, "{origin}");
+        }
+    }
+
+    #[test]
+    fn reading_without_a_token() {
+        let closed = Policy {
+            read: Vec::new(),
+            ..board()
+        };
+        let host = "Host: localhost\r\n";
+        for (address, want) in [
+            ("127.0.0.1", 200),
+            ("192.168.1.2", 200),
+            ("fe80::1", 200),
+            ("8.8.8.8", 401),
+        ] {
+            let get = "GET /topics HTTP/1.1";
+            assert_eq!(check(&board(), get, host, address), want, "{address}");
+            assert_eq!(check(&closed, get, host, address), 401, "{address}");
+        }
+    }
+
+    #[test]
+    fn topics_by_name() {
+        let token = |read: &[&str], write: &[&str]| Token {
+            grant: Grant {
+                read: read.iter().map(|&p| p.to_owned()).collect(),
+                write: write.iter().map(|&p| p.to_owned()).collect(),
+                ..Grant::default()
+            },
+            sha256: [0; 32],
+            validity: Validity::Valid,
+        };
+        let policy = Policy {
+            read: vec!["open/#".to_owned()],
+            tokens: vec![token(&["a/#"], &["b/+", "encke/x"])],
+            ..board()
+        };
+        let rights = |reader, is_local| Rights { reader, is_local };
+        let shown = rights(Reader::token(0), false);
+        let local = rights(Reader::ANYBODY, true);
+        let near = rights(Reader::ANYBODY, false);
+        let status = |result: Result<(), Refusal>| result.err().map_or(200, |r| r.status);
+        for (rights, topic, read, write) in [
+            (shown, "a/x", 200, 403),
+            (shown, "b/x", 403, 200),
+            (shown, "encke/x", 403, 200),
+            (shown, "open/x", 403, 403),
+            (local, "open/x", 200, 200),
+            (local, "a/x", 401, 200),
+            (local, "encke", 401, 403),
+            (local, "encke/x", 401, 403),
+            (near, "open/x", 200, 403),
+            (Rights::NONE, "open/x", 401, 403),
+        ] {
+            let found = (
+                status(policy.check_read(rights, topic)),
+                status(policy.check_write(rights, topic)),
+            );
+            assert_eq!(found, (read, write), "{rights:?} {topic}");
+        }
     }
 }

@@ -70,6 +70,9 @@ pub struct Server {
     pub origins: Vec<String>,
     /// Origins whose pages may read answers, as `origins`, or `*`.
     pub cors: Vec<String>,
+    /// Patterns of the topics that may be read from the home network without a token; `#` by
+    /// default, none to close reading.
+    pub read: Vec<String>,
     /// Proxies whose forwarding fields are believed: an address or `ADDRESS/BITS`.
     pub trusted_proxies: Vec<String>,
     /// Another host name of this board for streams, lower case, `HOST` or `HOST:PORT`: the page may
@@ -204,6 +207,7 @@ impl Config {
                 hosts: Vec::new(),
                 origins: Vec::new(),
                 cors: Vec::new(),
+                read: vec!["#".to_owned()],
                 trusted_proxies: Vec::new(),
                 push_host: None,
             },
@@ -285,6 +289,7 @@ impl Config {
             ("hosts", Slot::Texts(&mut server.hosts, HOST)),
             ("origins", Slot::Texts(&mut server.origins, ORIGIN)),
             ("cors", Slot::Texts(&mut server.cors, CORS)),
+            ("read", Slot::Texts(&mut server.read, PATTERN)),
             (
                 "trusted_proxies",
                 Slot::Texts(&mut server.trusted_proxies, PROXY),

@@ -9,12 +9,14 @@
 //! came to; one that is equal is not read again. One of a GET and one of another method: polls and
 //! what they wait for come in turns.
 
-use crate::access::Policy;
+use crate::access::{Cors, Policy, Rights, Standing};
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, MEMO_BYTES_MAX};
+use crate::resource::condition::Condition;
 use crate::resource::{self, Plan};
-use crate::wire::Refusal;
+use crate::transport::{Framing as Dressing, Shape};
 use crate::wire::chunked::Decoder;
 use crate::wire::request::{Framing, Head, HeadScan, Method, Version, is_head};
+use crate::wire::{Quote, Refusal};
 
 /// What an answer needs to know of its request.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,12 @@ pub struct Asked {
     pub is_head: bool,
     /// Whether another request may follow.
     pub keep_alive: bool,
+    /// What it may do.
+    pub rights: Rights,
+    /// What the browser of a page of another origin is told.
+    pub cors: Cors,
+    /// The owner of the address that a trusted proxy asks for; 0 for who is connected.
+    pub owner: u64,
 }
 
 impl Asked {
@@ -33,6 +41,9 @@ impl Asked {
         version: Version::Http11,
         is_head: false,
         keep_alive: false,
+        rights: Rights::NONE,
+        cors: Cors::NONE,
+        owner: 0,
     };
 }
 
@@ -42,7 +53,8 @@ struct Understood {
     asked: Asked,
     framing: Framing,
     waits: bool,
-    is_write: bool,
+    /// From where it came to that: from elsewhere it would come to something else.
+    from: Standing,
 }
 
 /// The last heads understood, and which of them is that of the request in hand.
@@ -58,13 +70,14 @@ impl Memos {
         &self.kept[self.in_hand].plan
     }
 
-    /// Whether `input` is a head that is kept, nothing behind it, and asks for what anybody may
-    /// read; then it is the one in hand.
-    pub fn recognise(&mut self, input: &[u8]) -> bool {
+    /// Whether `input` is a head that is kept, from where it came before, and nothing behind it;
+    /// then it is the one in hand. Never from where nobody has looked yet.
+    pub fn recognise(&mut self, input: &[u8], from: Option<Standing>) -> bool {
         self.choose(input);
         let memo = &self.kept[self.in_hand];
-        let kept = memo.understood.filter(|kept| kept.framing == Framing::None);
-        kept.is_some_and(|kept| !kept.is_write) && are_same(input, &memo.head)
+        let kept = memo.understood.as_ref();
+        let fits = |kept: &Understood| Some(kept.from) == from && kept.framing == Framing::None;
+        kept.is_some_and(fits) && are_same(input, &memo.head)
     }
 
     /// How often the head in hand was another one before.
@@ -113,17 +126,13 @@ impl Default for Memo {
 }
 
 impl Memo {
-    /// What the head at the start of `input` came to, and its length, if it is the one kept. One
-    /// that writes was local, and must be again.
-    fn recall(
-        &self,
-        input: &[u8],
-        is_loopback: impl FnOnce() -> bool,
-    ) -> Option<(Understood, usize)> {
-        let understood = self.understood?;
+    /// What the head at the start of `input` came to, and its length, if it is the one kept, and
+    /// comes from where that came from.
+    fn recall(&self, input: &[u8], from: Standing) -> Option<(Understood, usize)> {
+        let understood = self.understood.as_ref()?;
         let head = input.get(..self.head.len())?;
-        let is_kept = are_same(head, &self.head) && (!understood.is_write || is_loopback());
-        is_kept.then_some((understood, self.head.len()))
+        let is_kept = understood.from == from && are_same(head, &self.head);
+        is_kept.then_some((*understood, self.head.len()))
     }
 
     /// Reads a head, and keeps what it came to; what else it may be refused for besides what it is.
@@ -132,7 +141,7 @@ impl Memo {
         bytes: &[u8],
         asked: &mut Asked,
         policy: &Policy,
-        is_loopback: impl FnOnce() -> bool,
+        from: Standing,
     ) -> Result<(Understood, Option<Refusal>), Refusal> {
         self.understood = None;
         self.edition += 1;
@@ -141,26 +150,79 @@ impl Memo {
             version: head.version,
             is_head: head.method == Method::Head,
             keep_alive: head.wants_keep_alive(),
+            rights: Rights::NONE,
+            cors: policy.cors(&head),
+            owner: policy.owner_behind(&head, from),
         };
-        let understood = Understood {
+        let mut understood = Understood {
             asked: *asked,
             framing: head.framing()?,
             waits: head.expects_continue()?,
-            is_write: head.method.is_write(),
+            from,
         };
-        let plan = policy
-            .check(&head, is_loopback)
-            .and_then(|()| resource::plan(&head));
-        match plan {
+        match plan(&head, asked, policy, from) {
             Ok(plan) => self.plan = plan,
-            Err(refusal) => return Ok((understood, Some(refusal))),
+            Err(refusal) => return Ok((understood, Some(located(refusal, &head, bytes)))),
         }
+        understood.asked = *asked;
         self.head.clear();
-        if self.head.extend_from_slice(bytes).is_ok() {
+        // Whom a proxy asks for, is counted for each request.
+        if from != Standing::Proxy && self.head.extend_from_slice(bytes).is_ok() {
             self.understood = Some(understood);
         }
         Ok((understood, None))
     }
+}
+
+/// A refusal that says where in the head that stands which it quotes: from where, how many bytes.
+#[cold]
+fn located(refusal: Refusal, head: &Head<'_>, bytes: &[u8]) -> Refusal {
+    let quoted = match refusal.quote {
+        Quote::Nothing => return refusal,
+        Quote::Host => head.host,
+        Quote::Origin => head.field("origin").unwrap_or_default(),
+    };
+    let from = quoted.as_ptr().addr().saturating_sub(bytes.as_ptr().addr());
+    refusal.with([from as u64, quoted.len() as u64, 0])
+}
+
+/// What a request is to do, if it may.
+fn plan(
+    head: &Head<'_>,
+    asked: &mut Asked,
+    policy: &Policy,
+    from: Standing,
+) -> Result<Plan, Refusal> {
+    let rights = policy.admit(head, from, resource::need(head));
+    let rights = rights.map_err(|refusal| resource::challenge(head, refusal))?;
+    asked.rights = rights;
+    let mut plan = resource::plan(head)?;
+    match &mut plan {
+        Plan::Topic(name, _) => policy.check_read(rights, name)?,
+        Plan::Publish(name, _, when) | Plan::Forget(name, when) => {
+            policy.check_write(rights, name)?;
+            // Whether it is met says something about what is there.
+            if *when != Condition::NONE {
+                policy.check_read(rights, name)?;
+            }
+        }
+        Plan::Subscribe(subscription) => {
+            let wish = &mut subscription.wish;
+            wish.reader = rights.reader;
+            // The heads of streams are nobody else's.
+            if Dressing::of(wish.framing).row().shape == Shape::Answer {
+                wish.head = asked.cors.number();
+            }
+        }
+        Plan::SignIn { is_secure, .. } => *is_secure = policy.is_secure(head, from),
+        Plan::Options { preflight, .. }
+            if head.field("access-control-request-method").is_some() =>
+        {
+            *preflight = policy.preflight_fields(asked.cors);
+        }
+        _ => {}
+    }
+    Ok(plan)
 }
 
 #[derive(Debug)]
@@ -244,6 +306,11 @@ impl Connection {
         &input[self.head_bytes..][..self.body_bytes]
     }
 
+    /// The head of the request in hand.
+    pub fn head<'b>(&self, input: &'b [u8]) -> &'b [u8] {
+        &input[..self.head_bytes]
+    }
+
     /// The request in hand was answered: what stands behind it comes to the front.
     pub fn done(&mut self, input: &mut [u8]) {
         let used = self.head_bytes + self.body_bytes;
@@ -260,13 +327,13 @@ impl Connection {
         input: &mut [u8],
         policy: &Policy,
         memos: &mut Memos,
-        is_loopback: impl FnMut() -> bool,
+        from: Standing,
     ) -> Turn {
         let memo = memos.choose(&input[..self.filled]);
         let turn = match self.state {
             State::Head if self.filled == 0 => Ok(Turn::More),
-            State::Head => self.head(input, policy, memo, is_loopback),
-            State::Body { .. } => self.late_body(input, policy, memo, is_loopback),
+            State::Head => self.read_head(input, policy, memo, from),
+            State::Body { .. } => self.late_body(input, policy, memo, from),
             State::Asked => Ok(Turn::More),
         };
         turn.unwrap_or_else(|refusal| {
@@ -282,15 +349,14 @@ impl Connection {
         self.asked.is_head |= is_head(&input[..self.filled]);
     }
 
-    fn head(
+    fn read_head(
         &mut self,
         input: &mut [u8],
         policy: &Policy,
         memo: &mut Memo,
-        mut is_loopback: impl FnMut() -> bool,
+        from: Standing,
     ) -> Result<Turn, Refusal> {
-        if let Some((understood, head_bytes)) = memo.recall(&input[..self.filled], &mut is_loopback)
-        {
+        if let Some((understood, head_bytes)) = memo.recall(&input[..self.filled], from) {
             (self.head_bytes, self.asked) = (head_bytes, understood.asked);
             return self.frame(input, &understood, None);
         }
@@ -300,7 +366,7 @@ impl Connection {
         };
         self.head_bytes = head_bytes;
         let bytes = &input[..head_bytes];
-        let (understood, refusal) = memo.learn(bytes, &mut self.asked, policy, is_loopback)?;
+        let (understood, refusal) = memo.learn(bytes, &mut self.asked, policy, from)?;
         self.frame(input, &understood, refusal)
     }
 
@@ -345,12 +411,12 @@ impl Connection {
         input: &mut [u8],
         policy: &Policy,
         memo: &mut Memo,
-        mut is_loopback: impl FnMut() -> bool,
+        from: Standing,
     ) -> Result<Turn, Refusal> {
         let turn = self.collect(input)?;
         let head = &input[..self.head_bytes];
-        if matches!(turn, Turn::Request) && memo.recall(head, &mut is_loopback).is_none() {
-            let (_, refusal) = memo.learn(head, &mut { self.asked }, policy, is_loopback)?;
+        if matches!(turn, Turn::Request) && memo.recall(head, from).is_none() {
+            let (_, refusal) = memo.learn(head, &mut { self.asked }, policy, from)?;
             return Ok(refusal.map_or(Turn::Request, Turn::Refused));
         }
         Ok(turn)

@@ -40,10 +40,16 @@ pub const INPUT_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX + 4096;
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Room for a response head in front of a body.
-pub const RESPONSE_HEAD_BYTES_MAX: usize = 1024;
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 2048;
 
 /// Bytes of one subscriber's patterns, separators included. Above: 414.
 pub const PATTERNS_BYTES_MAX: usize = 1024;
+/// Tokens in the configuration.
+pub const TOKENS_MAX: usize = 64;
+/// Origins in the configuration besides our own.
+pub const ORIGINS_MAX: usize = 64;
+/// Bytes of what a request shows to prove its rights: a token's name, a dot, its secret.
+pub const CREDENTIAL_BYTES_MAX: usize = 192;
 /// Events in one `POST /topics`. Above: 413.
 pub const PUBLISH_EVENTS_MAX: usize = 256;
 /// Nesting of published JSON. Above: 400.

@@ -44,6 +44,11 @@ pub fn pattern(text: &str) -> Option<&str> {
     .then_some(name)
 }
 
+/// Whether a topic is one of the server's own: `encke` and what is below it.
+pub fn is_reserved(topic: &str) -> bool {
+    topic.split('/').next() == Some("encke")
+}
+
 /// Whether the valid `pattern` matches the valid topic `name`; `g/#` also matches `g`.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let mut segments = name.split('/');

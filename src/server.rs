@@ -6,6 +6,7 @@
 
 mod activation;
 mod notify;
+mod policy;
 mod roll;
 mod tasks;
 
@@ -13,7 +14,7 @@ use core::cell::RefCell;
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use async_signal::{Signal, Signals};
@@ -28,7 +29,6 @@ use rustix::time::{
 use smol::LocalExecutor;
 use smol::stream::StreamExt;
 
-use crate::access::Policy;
 use crate::by_name::ByName;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -42,6 +42,7 @@ use crate::sockets::{self, Accepted, Sockets, TOKEN};
 use crate::source;
 pub use activation::handed;
 use notify::Notify;
+pub use policy::policy;
 use roll::Roll;
 
 use tasks::{Bell, Tasks};
@@ -155,13 +156,10 @@ fn descriptors() -> u64 {
 }
 
 /// What is fixed at start, from the configuration and the descriptor limit.
-pub fn settings(config: &Config) -> Settings {
+pub fn settings(config: &Config, sys_root: &Path) -> Settings {
     let name = machine_name();
-    let mut names = config.server.hosts.clone();
-    names.extend([format!("{name}.local"), name.clone()]);
     let mut push_host = "";
     if let Some(host) = &config.server.push_host {
-        names.push(host.clone());
         // Once, at start. A source without a scheme would let no WebSocket through.
         push_host = [" ", host, " ws://", host].concat().leak();
     }
@@ -177,11 +175,7 @@ pub fn settings(config: &Config) -> Settings {
         heartbeat_ms: config.server.heartbeat_ms,
         board: config.server.name.clone().unwrap_or(name),
         push_host,
-        policy: Policy {
-            names,
-            origins: config.server.origins.clone(),
-            behind_proxy: !config.server.trusted_proxies.is_empty(),
-        },
+        policy: policy(config, sys_root),
         seed: random(),
         sends_per_turn: SENDS_PER_TURN,
     }
@@ -196,7 +190,7 @@ impl Server {
         listen: &[SocketAddr],
         handed: Vec<OwnedFd>,
         settings: Settings,
-        sys_root: &std::path::Path,
+        sys_root: &Path,
     ) -> Result<Server, (SocketAddr, io::Error)> {
         let slots = settings.viewers as usize + usize::from(settings.pages);
         let nowhere = listen
@@ -380,8 +374,8 @@ impl Server {
             while left > 0 {
                 left -= 1;
                 match sockets::accept(&self.listeners[index]) {
-                    Accepted::Peer(socket) => {
-                        self.peers.take_in(socket);
+                    Accepted::Peer(socket, address) => {
+                        self.peers.take_in(socket, address);
                         taken_in = true;
                     }
                     Accepted::Nobody => break,

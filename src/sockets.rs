@@ -14,11 +14,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt,
+    self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType,
+    sockopt,
 };
 
-use crate::access::Peer;
-use crate::peers::{Outlet, Peers, Received, Sent, TURNED_AWAY};
+use crate::access::{Peer, UNKNOWN};
+use crate::peers::{Outlet, Peers, Received, Sent};
 
 /// Not std's 128: in a storm of reconnecting viewers SYNs would be dropped, for a second each.
 const BACKLOG: i32 = 4096;
@@ -119,9 +120,10 @@ impl Peers<Sockets> {
     }
 
     /// Takes in somebody new, or says that there is no room.
-    pub fn take_in(&mut self, socket: OwnedFd) {
-        let Some(slot) = self.accept() else {
-            return turn_away(socket);
+    pub fn take_in(&mut self, socket: OwnedFd, address: IpAddr) {
+        let slot = match self.accept_from(address) {
+            Ok(slot) => slot,
+            Err(answer) => return turn_away(&socket, answer),
         };
         if self.outlet.insert(slot, socket).is_err() {
             self.close(slot);
@@ -185,13 +187,10 @@ impl Outlet for Sockets {
     }
 
     fn peer(&mut self, slot: u32) -> Peer {
-        let address = self
-            .socket(slot)
-            .and_then(|socket| net::getpeername(socket).ok().flatten())
-            .and_then(|address| SocketAddr::try_from(address).ok())
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+        let socket = self.socket(slot);
+        let address = socket.and_then(|socket| net::getpeername(socket).ok().flatten());
         Peer {
-            address,
+            address: ip(address),
             secure: false,
         }
     }
@@ -274,8 +273,8 @@ fn begin(socket: &OwnedFd) -> io::Result<()> {
 
 /// What became of asking for a new peer.
 pub enum Accepted {
-    /// Here it is.
-    Peer(OwnedFd),
+    /// Here it is, and its address.
+    Peer(OwnedFd, IpAddr),
     /// Nobody is waiting.
     Nobody,
     /// Somebody is waiting, but there is no descriptor or memory for it now.
@@ -284,8 +283,8 @@ pub enum Accepted {
 
 /// Takes one peer from a listener.
 pub fn accept(listener: &OwnedFd) -> Accepted {
-    match net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-        Ok(socket) => Accepted::Peer(socket),
+    match net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok((socket, address)) => Accepted::Peer(socket, ip(address)),
         Err(Errno::AGAIN) => Accepted::Nobody,
         // The kernel looks for a descriptor first: it says this when nobody waits, too.
         Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
@@ -310,19 +309,21 @@ fn is_waited_at(listener: &OwnedFd) -> bool {
 }
 
 fn accept_again(listener: &OwnedFd) -> Accepted {
-    match net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-        Ok(socket) => Accepted::Peer(socket),
+    match net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok((socket, address)) => Accepted::Peer(socket, ip(address)),
         Err(Errno::AGAIN) => Accepted::Nobody,
         Err(_) => Accepted::NotNow,
     }
 }
 
 /// Tells a peer that cannot be taken in why, and lets go of it.
-pub fn turn_away(socket: OwnedFd) {
-    let _ = net::send(
-        &socket,
-        TURNED_AWAY,
-        SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-    );
-    let _ = net::shutdown(&socket, Shutdown::Write);
+fn turn_away(socket: &OwnedFd, answer: &[u8]) {
+    let _ = net::send(socket, answer, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    let _ = net::shutdown(socket, Shutdown::Write);
+}
+
+/// The address of whoever connects; a socket that has none is not of this machine's network.
+fn ip(address: Option<SocketAddrAny>) -> IpAddr {
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    address.map_or(UNKNOWN, |address| address.ip())
 }

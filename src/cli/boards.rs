@@ -36,7 +36,7 @@ impl Plan {
     pub fn new(args: &Args) -> Result<Plan, ConfigError> {
         let machine = Machine::read(&args.sys_root);
         let (config, profile) = board::load(&args.flags, &machine)?;
-        let settings = server::settings(&config);
+        let settings = server::settings(&config, &args.sys_root);
         // What the limit of open files leaves of them.
         let limits = Limits {
             viewers: settings.viewers,

@@ -31,8 +31,10 @@ impl Text {
     }
 }
 
-/// Bytes of a host and its port: the page's fields name it twice, in a head of 1,024 bytes.
+/// Bytes of a host and its port: the page's fields name it twice, in a head of 2,048 bytes.
 const HOST_BYTES_MAX: usize = 128;
+/// Bytes of an origin: answers name it, in a head of 2,048 bytes.
+const ORIGIN_BYTES_MAX: usize = 200;
 /// Bytes of a unix socket's path (unix(7): `sun_path` without its last zero).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -144,10 +146,11 @@ fn is_host(text: &str) -> bool {
 }
 
 fn is_origin(text: &str) -> bool {
-    text == "null"
-        || text
-            .split_once("://")
-            .is_some_and(|(scheme, host)| is_scheme(scheme) && is_host(host))
+    let has_parts = || {
+        let parts = text.split_once("://");
+        parts.is_some_and(|(scheme, host)| is_scheme(scheme) && is_host(host))
+    };
+    text.len() <= ORIGIN_BYTES_MAX && (text == "null" || has_parts())
 }
 
 /// RFC 3986 section 3.1.

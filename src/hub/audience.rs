@@ -5,6 +5,7 @@
 //! nor who the members are.
 
 use super::event::Seq;
+use super::readers::{Reader, Readers};
 use crate::limits::{PATTERNS_BYTES_MAX, TOPICS_MAX};
 use crate::name;
 
@@ -23,6 +24,16 @@ impl TopicSet {
     #[inline]
     pub fn contains(&self, slot: u16) -> bool {
         self.0[usize::from(slot) / 64] >> (slot % 64) & 1 == 1
+    }
+
+    /// How many topics it has.
+    pub fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Adds or removes the topic in `slot`.
@@ -126,6 +137,10 @@ pub struct Wish {
     pub framing: u16,
     /// Milliseconds between conflated catch-ups; 0 for every event.
     pub interval_ms: u32,
+    /// Whose rights count.
+    pub reader: Reader,
+    /// How its answers' heads differ from others'; opaque here.
+    pub head: u8,
     /// Which topics.
     pub patterns: Patterns,
 }
@@ -140,6 +155,7 @@ impl Wish {
     fn key(&self) -> u64 {
         let interval = self.interval_ms.to_le_bytes();
         let bytes = self.framing.to_le_bytes().into_iter().chain(interval);
+        let bytes = bytes.chain([self.reader.number(), self.head]);
         let hash = bytes
             .chain(self.patterns.0.bytes())
             .fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
@@ -233,7 +249,7 @@ impl Audiences {
         &mut self,
         wish: &Wish,
         position: Seq,
-        matching: impl Fn(&Patterns) -> TopicSet,
+        matching: impl Fn(&Wish) -> TopicSet,
     ) -> Option<u32> {
         if let Some(index) = self.find(wish) {
             self.last = index;
@@ -243,7 +259,7 @@ impl Audiences {
         self.framings = None;
         let audience = Audience {
             wish: wish.clone(),
-            set: matching(&wish.patterns),
+            set: matching(wish),
             position,
             serving: NOBODY,
             served_from: 0,
@@ -332,13 +348,20 @@ impl Audiences {
     }
 
     /// Matches a topic against every audience: once when it appears, once when its slot is freed.
-    pub fn match_topic(&mut self, slot: u16, name: Option<&str>) {
+    pub(super) fn match_topic(&mut self, slot: u16, name: Option<&str>, readers: &Readers) {
+        self.counted = None;
+        for Audience { wish, set, .. } in &mut self.table {
+            let readable = readers.topics(wish.reader).contains(slot);
+            let wants = name.is_some_and(|name| readable && wish.patterns.wants(name));
+            set.set(slot, wants);
+        }
+    }
+
+    /// Matches all topics against every audience: rights have changed.
+    pub(super) fn rematch(&mut self, matching: impl Fn(&Wish) -> TopicSet) {
         self.counted = None;
         for audience in &mut self.table {
-            audience.set.set(
-                slot,
-                name.is_some_and(|name| audience.wish.patterns.wants(name)),
-            );
+            audience.set = matching(&audience.wish);
         }
     }
 

@@ -7,11 +7,13 @@
 pub mod audience;
 pub mod event;
 pub mod log;
+pub mod readers;
 pub mod topic;
 
-use audience::{Audiences, Patterns, TopicSet, Wish};
+use audience::{Audiences, TopicSet, Wish};
 use event::{Draft, Event, Seq, State, Time};
 use log::Log;
+use readers::{Grant, Readers};
 use topic::{Topic, Topics};
 
 use crate::buffer::Writer;
@@ -76,6 +78,8 @@ pub struct Hub {
     pub topics: Topics,
     /// All audiences.
     pub audiences: Audiences,
+    /// What each reader may see; see `set_readers`.
+    pub readers: Readers,
     /// The newest sequence whose topic's slot was freed: below it, losses cannot be attributed.
     freed: Seq,
     /// Bytes of events ever published.
@@ -91,10 +95,17 @@ impl Hub {
         out.put_radix(seed & 0xffff_ffff_ffff, 36)
             .expect("48 bits are at most 10 digits");
         let text = core::str::from_utf8(out.written()).expect("digits are ASCII");
+        let topics = Topics::new(counts.topics);
+        // Everything is open until somebody says otherwise.
+        let open = core::iter::once(Grant {
+            read: vec!["#".to_owned()],
+            ..Grant::default()
+        });
         Hub {
             name: LogName::try_from(text).expect("48 bits are at most 10 digits"),
             log: Log::new(counts.ring_bytes),
-            topics: Topics::new(counts.topics),
+            readers: Readers::new(open, &topics),
+            topics,
             audiences: Audiences::new(counts.audiences),
             freed: 0,
             published_bytes: 0,
@@ -221,7 +232,7 @@ impl Hub {
             Some(slot) => slot,
             None => {
                 let slot = self.topics.add(topic).ok_or(Refused::TopicsFull)?;
-                self.audiences.match_topic(slot, Some(topic));
+                self.match_topic(slot, Some(topic));
                 slot
             }
         };
@@ -265,7 +276,7 @@ impl Hub {
             topic.overwritten = seq;
         } else if topic.state == State::Gone {
             self.freed = self.freed.max(seq);
-            self.audiences.match_topic(slot, None);
+            self.match_topic(slot, None);
             self.topics.remove(slot);
             is_freed = true;
         } else if let Some(event) = self.log.event(seq) {
@@ -283,15 +294,35 @@ impl Hub {
     /// The audience with this wish, made if there is none; `None` when the table is full. A new one
     /// stands at the head.
     pub fn join(&mut self, wish: &Wish) -> Option<u32> {
-        let topics = &self.topics;
+        let (topics, readers) = (&self.topics, &self.readers);
         let head = self.log.head();
         self.audiences
-            .join(wish, head, |patterns| matching(topics, patterns))
+            .join(wish, head, |wish| matching(topics, readers, wish))
     }
 
-    /// Which of the topics that exist `patterns` want.
-    pub fn matching(&self, patterns: &Patterns) -> TopicSet {
-        matching(&self.topics, patterns)
+    /// Which of the topics that exist a wish is for, within its reader's rights.
+    pub fn matching(&self, wish: &Wish) -> TopicSet {
+        matching(&self.topics, &self.readers, wish)
+    }
+
+    /// A topic appears in a slot, or its slot is freed.
+    fn match_topic(&mut self, slot: u16, name: Option<&str>) {
+        self.readers.match_topic(slot, name);
+        self.audiences.match_topic(slot, name, &self.readers);
+    }
+
+    /// Other rights: what everybody gets from now on is within them.
+    #[cold]
+    pub fn set_readers(&mut self, grants: impl Iterator<Item = Grant>) {
+        self.readers = Readers::new(grants, &self.topics);
+        let (topics, readers) = (&self.topics, &self.readers);
+        self.audiences
+            .rematch(|wish| matching(topics, readers, wish));
+    }
+
+    /// Whether a wish is for every topic there will ever be.
+    pub fn is_for_everything(&self, wish: &Wish) -> bool {
+        wish.patterns.want_everything() && self.readers.reads_everything(wish.reader)
     }
 
     /// What a subscriber of `set` at `cursor` can no longer see, when its cursor is lapped.
@@ -366,10 +397,16 @@ fn has_room(is_new: bool, room: usize, ahead: usize) -> Result<(), Refused> {
     }
 }
 
-fn matching(topics: &Topics, patterns: &Patterns) -> TopicSet {
+fn matching(topics: &Topics, readers: &Readers, wish: &Wish) -> TopicSet {
+    let readable = readers.topics(wish.reader);
+    // Most want all they may have.
+    if wish.patterns.want_everything() {
+        return *readable;
+    }
     let mut set = TopicSet::EMPTY;
     for &slot in topics.by_name() {
-        set.set(slot, patterns.wants(&topics.topic(slot).name));
+        let wants = readable.contains(slot) && wish.patterns.wants(&topics.topic(slot).name);
+        set.set(slot, wants);
     }
     set
 }

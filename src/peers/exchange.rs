@@ -4,10 +4,10 @@
 use super::polls::Events;
 use super::*;
 use crate::buffer::Writer;
-use crate::connection::{Connection, Turn};
+use crate::connection::{Asked, Connection, Turn};
 use crate::resource::{self, Listing, Plan, Reply};
-use crate::wire::Refusal;
 use crate::wire::response::{self, Head, LAST_CHUNK, Length, NO_STORE, write_head, write_reason};
+use crate::wire::{Quote, Refusal};
 
 /// Requests of one peer answered in a row before others get their turn.
 const PIPELINED_PER_TURN: usize = 16;
@@ -210,23 +210,16 @@ impl<O: Outlet> Peers<O> {
             let Phase::Busy { exchange } = self.slots[slot].phase else {
                 return;
             };
+            let from = self.standing(slot);
             let entry = &mut self.exchanges[usize::from(exchange)];
             if entry.answered || self.slots[slot].spill != NO_BUFFER {
                 return;
             }
             let input = self.inputs.bytes(exchange);
-            let (outlet, peer) = (&mut self.outlet, &mut self.slots[slot]);
-            let is_loopback = || {
-                if !peer.is(LOOPBACK | REMOTE) {
-                    let is_loopback = outlet.peer(slot).is_loopback();
-                    peer.mark(if is_loopback { LOOPBACK } else { REMOTE }, true);
-                }
-                peer.is(LOOPBACK)
-            };
             let policy = &self.settings.policy;
             let turn = entry
                 .connection
-                .advance(input, policy, &mut self.memos, is_loopback);
+                .advance(input, policy, &mut self.memos, from);
             self.counters.requests += u64::from(matches!(turn, Turn::Request | Turn::Refused(_)));
             match turn {
                 Turn::More => return self.rest(slot, exchange),
@@ -234,8 +227,14 @@ impl<O: Outlet> Peers<O> {
                     self.scratch[..CONTINUE.len()].copy_from_slice(CONTINUE);
                     self.deliver(slot, 0, CONTINUE.len());
                 }
-                Turn::Refused(refusal) => self.refuse(slot, &refusal),
-                Turn::Request => self.execute(slot, exchange),
+                Turn::Refused(refusal) => {
+                    let refusal = self.or_wait(slot, refusal);
+                    self.refuse(slot, &refusal);
+                }
+                Turn::Request => match self.objection(slot, exchange) {
+                    Some(refusal) => self.refuse(slot, &refusal),
+                    None => self.execute(slot, exchange),
+                },
             }
             self.finish(slot);
         }
@@ -306,9 +305,13 @@ impl<O: Outlet> Peers<O> {
             let opening = subscription.opening.clone();
             return self.subscribe(slot, opening);
         }
+        if let Plan::SignIn { .. } = self.memos.plan() {
+            return self.sign_in(slot, exchange);
+        }
         let entry = &mut self.exchanges[usize::from(exchange)];
         let body = entry.connection.body(self.inputs.bytes(exchange));
         let mut context = Context {
+            rights: entry.connection.asked.rights,
             hub: &mut self.hub,
             now: self.now,
             counters: &self.counters,
@@ -337,6 +340,14 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
+    /// What is known of the request in hand.
+    pub(super) fn asked(&self, slot: u32) -> Asked {
+        match self.slots[slot].phase {
+            Phase::Busy { exchange } => self.exchanges[usize::from(exchange)].connection.asked,
+            _ => unreachable!("only who asks is answered"),
+        }
+    }
+
     /// Sends a reply whose body stands in the scratch behind the room for a head.
     fn reply(&mut self, slot: u32, reply: Reply, body_bytes: usize) {
         let length = match (reply.status, reply.rest) {
@@ -359,10 +370,15 @@ impl<O: Outlet> Peers<O> {
     #[cold]
     pub(super) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
         self.counters.refused += 1;
+        self.note_refusal(slot, refusal);
         let mut retry = [0; 32];
         let mut fields = Writer::new(&mut retry);
-        if refusal.status == 503 {
-            let seconds = 10 + self.jitter(51);
+        let wait_s = match refusal.status {
+            503 => Some(10 + self.jitter(51)),
+            429 => Some(refusal.numbers[0]),
+            _ => None,
+        };
+        if let Some(seconds) = wait_s {
             let put = fields
                 .put(b"Retry-After: ")
                 .and_then(|()| fields.put_u64(seconds));
@@ -371,7 +387,15 @@ impl<O: Outlet> Peers<O> {
         }
         let fields = core::str::from_utf8(fields.written()).expect("fields are ASCII");
         let mut out = Writer::new(&mut self.scratch[RESPONSE_HEAD_BYTES_MAX..]);
-        write_reason(refusal, &mut out).expect("a reason is one line");
+        let quote = match self.slots[slot].phase {
+            Phase::Busy { exchange } if refusal.quote != Quote::Nothing => {
+                let connection = &self.exchanges[usize::from(exchange)].connection;
+                let [from, bytes, _] = refusal.numbers.map(|number| number as usize);
+                &connection.head(self.inputs.bytes(exchange))[from..][..bytes]
+            }
+            _ => b"",
+        };
+        write_reason(refusal, quote, &mut out).expect("a reason is one line");
         let body_bytes = out.len();
         self.send_answer(
             slot,
@@ -417,6 +441,7 @@ impl<O: Outlet> Peers<O> {
         let mut head = Writer::new(&mut bytes);
         let keep_alive = asked.keep_alive;
         let parts = Head {
+            cors: self.settings.policy.cors_fields(asked.cors),
             status,
             version: asked.version,
             date,
@@ -490,7 +515,8 @@ impl<O: Outlet> Peers<O> {
     fn more_of_listing(&mut self, slot: u32, listing: Listing) {
         let mut scratch = core::mem::take(&mut self.scratch);
         let mut out = Writer::new(&mut scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX]);
-        let rest = listing.write(&self.context(), &mut out);
+        let rights = self.asked(slot).rights;
+        let rest = listing.write(&self.context(rights), &mut out);
         let body_bytes = out.len();
         self.scratch = scratch;
         self.send_piece(slot, body_bytes, rest.map_or(Rest::Nothing, Rest::Listing));
@@ -498,11 +524,12 @@ impl<O: Outlet> Peers<O> {
 
     /// The head of a stream, into the scratch from its start; how long it is. The connection ends
     /// with the stream, whatever ends it.
-    pub(super) fn stream_head(&mut self, version: Version, content_type: &str) -> usize {
+    pub(super) fn stream_head(&mut self, asked: Asked, content_type: &str) -> usize {
         let head = Head {
             status: 200,
-            version,
+            version: asked.version,
             date: self.date(),
+            cors: self.settings.policy.cors_fields(asked.cors),
             content_type,
             length: Length::Open,
             keep_alive: false,

@@ -399,7 +399,7 @@ impl<O: Outlet> Peers<O> {
     /// Appends a hello to the scratch if a lapped cursor has lost anything; how long it is then.
     fn tell_lost(&mut self, index: u32, cursor: Seq, from: usize) -> usize {
         let audience = self.hub.audiences.audience(index);
-        let everything = audience.wish.patterns.want_everything();
+        let everything = self.hub.is_for_everything(&audience.wish);
         let lost = self.hub.lost(cursor, &audience.set, everything);
         if lost.count == 0 {
             return from;

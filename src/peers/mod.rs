@@ -9,13 +9,16 @@
 //! - `fanout`: events to viewers: one rendering for each audience, one send for each member.
 //! - `subscribe`: how a viewer or a poll begins.
 //! - `polls`: how polls are answered.
+//! - `rights`, `owners`: who may connect how often, signing in, rights that change.
 //! - `sweep`: deadlines, heartbeats, ticks, draining.
 //! - `cost`: what all that is set aside for takes.
 
 mod cost;
 mod exchange;
 mod fanout;
+mod owners;
 mod polls;
+mod rights;
 mod slots;
 mod subscribe;
 mod sweep;
@@ -26,13 +29,16 @@ pub use cost::{Cost, Limits, memory};
 
 use exchange::{CONTINUE, Exchange};
 use fanout::{Flushing, Run};
+use owners::Owners;
 use polls::Held;
+pub use rights::TOO_MANY;
 use slots::{
-    BLOCKED, HALF_CLOSED, LOOPBACK, List, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, REMOTE,
-    Slots, Walk,
+    BLOCKED, HALF_CLOSED, List, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, Slots, Walk,
 };
 
-use crate::access::{Peer, Policy};
+use core::net::IpAddr;
+
+use crate::access::{Guessers, Peer, Policy, Rights, UNKNOWN};
 use crate::connection::Memos;
 use crate::hub::audience::NOBODY;
 use crate::hub::event::{Seq, Time};
@@ -40,6 +46,7 @@ use crate::hub::{Counts, Hub, Now};
 use crate::limits::{EVENT_BYTES_MAX, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::resource::{Context, Counters};
 use crate::transport::{Framing, Id, Shape};
+use crate::wire::KINDS;
 use crate::wire::request::Version;
 use crate::wire::text::{HttpDate, http_date};
 
@@ -143,8 +150,12 @@ pub struct Peers<O> {
     pub hub: Hub,
     /// Counts for `/metrics`.
     pub counters: Counters,
+    /// Whom it was for, by kind of refusal: the last address.
+    pub refused_last: [IpAddr; KINDS.len()],
     settings: Settings,
     slots: Slots,
+    owners: Owners,
+    guessers: Guessers,
     exchanges: Vec<Exchange>,
     inputs: Pool,
     spills: Pool,
@@ -168,6 +179,8 @@ pub struct Peers<O> {
     /// Sends to viewers left in this turn.
     sends_left: u32,
     wake_ms: u64,
+    /// When tokens are looked at again.
+    review_ms: u64,
     viewers: u32,
     draining: bool,
     random: u64,
@@ -182,11 +195,14 @@ impl<O: Outlet> Peers<O> {
             topics: settings.topics,
             audiences: settings.viewers as usize,
         };
-        Peers {
+        let mut peers = Peers {
             outlet,
             hub: Hub::new(counts, settings.seed),
             counters: Counters::default(),
+            refused_last: [UNKNOWN; KINDS.len()],
             slots: Slots::new(slots, settings.viewers),
+            owners: Owners::new(slots),
+            guessers: Guessers::default(),
             exchanges: Vec::with_capacity(usize::from(settings.pages)),
             inputs: Pool::new(settings.pages, INPUT_BYTES_MAX),
             spills: Pool::new(spills(settings.viewers), SPILL_BYTES),
@@ -203,11 +219,15 @@ impl<O: Outlet> Peers<O> {
             flushing: Flushing::default(),
             sends_left: settings.sends_per_turn,
             wake_ms: u64::MAX,
+            review_ms: 0,
             viewers: 0,
             draining: false,
             random: settings.seed | 1,
             settings,
-        }
+        };
+        peers.hub.set_readers(peers.settings.policy.grants());
+        peers.review();
+        peers
     }
 
     /// How many of the fixed places are taken.
@@ -268,8 +288,9 @@ impl<O: Outlet> Peers<O> {
         self.random % range
     }
 
-    fn context(&mut self) -> Context<'_> {
+    fn context(&mut self, rights: Rights) -> Context<'_> {
         Context {
+            rights,
             hub: &mut self.hub,
             now: self.now,
             counters: &self.counters,
@@ -495,6 +516,7 @@ impl<O: Outlet> Peers<O> {
             self.spills.give_back(spill);
         }
         self.counters.peers -= 1;
+        self.owners.leave(slot);
         self.outlet.close(slot);
         self.slots.give_back(slot);
     }

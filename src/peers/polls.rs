@@ -4,6 +4,7 @@
 use super::exchange::Rest;
 use super::subscribe::Start;
 use super::*;
+use crate::access::Cors;
 use crate::buffer::Writer;
 use crate::hub::audience::TopicSet;
 use crate::hub::{Lost, Plan};
@@ -17,6 +18,8 @@ const MARK_BYTES_MAX: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Events {
     pub(super) framing: u16,
+    /// As a wish's.
+    pub(super) head: u8,
     pub(super) set: TopicSet,
     pub(super) cursor: Seq,
     pub(super) plan: Plan,
@@ -43,8 +46,9 @@ impl<O: Outlet> Peers<O> {
         let Some(held) = self.held.filter(|held| held.head == self.hub.head()) else {
             return false;
         };
+        let from = self.slots[slot].standing;
         let input = &self.inputs.bytes(buffer)[..bytes];
-        if !self.memos.recognise(input)
+        if !self.memos.recognise(input, from)
             || self.memos.edition() != held.edition
             || self.viewers >= self.settings.viewers
             || self.draining
@@ -180,7 +184,7 @@ impl<O: Outlet> Peers<O> {
 
     fn lost_in(&self, index: u32, cursor: Seq) -> Lost {
         let audience = self.hub.audiences.audience(index);
-        let everything = audience.wish.patterns.want_everything();
+        let everything = self.hub.is_for_everything(&audience.wish);
         self.hub.lost(cursor, &audience.set, everything)
     }
 
@@ -196,6 +200,7 @@ impl<O: Outlet> Peers<O> {
         let lost = self.lost_in(index, cursor);
         let events = Events {
             framing: audience.wish.framing,
+            head: audience.wish.head,
             set: audience.set,
             cursor,
             plan: self.hub.plan(cursor, false, false),
@@ -213,7 +218,7 @@ impl<O: Outlet> Peers<O> {
         let mut framing = Framing::of(events.framing);
         framing.last |= self.draining;
         let (body_bytes, done) = self.render_answer(&mut events, hello, Some(0));
-        let begin = self.put_answer_head(framing, body_bytes);
+        let begin = self.put_answer_head(framing, events.head, body_bytes);
         loop {
             let slot = self.hub.audiences.audience(index).serving;
             if slot == NOBODY || self.sends_left == 0 {
@@ -243,10 +248,11 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// Puts the head of a whole answer in front of its body in the scratch; where it begins.
-    fn put_answer_head(&mut self, framing: Framing, body_bytes: usize) -> usize {
+    fn put_answer_head(&mut self, framing: Framing, head: u8, body_bytes: usize) -> usize {
         let date = self.date();
         let mut out = Writer::new(&mut self.head);
         let head = Head {
+            cors: self.settings.policy.cors_fields(Cors::of(head)),
             status: 200,
             version: framing.version,
             date,
@@ -310,10 +316,12 @@ impl<O: Outlet> Peers<O> {
             self.counters.evicted += 1;
             return self.close(slot);
         };
+        let reader = self.hub.audiences.audience(audience).wish.reader;
         self.set_phase(slot, Phase::Busy { exchange: lent });
         self.leave(audience);
         let asked = &mut self.exchanges[usize::from(lent)].connection.asked;
         (asked.version, asked.keep_alive) = (framing.version, !framing.last);
+        (asked.rights.reader, asked.cors) = (reader, Cors::of(rest.head));
         let rest = Rest::Events(Box::new(*rest));
         let (length, fields) = (Length::Open, &[response::STREAMING]);
         let content_type = framing.row().content_type;
@@ -365,6 +373,7 @@ impl<O: Outlet> Peers<O> {
         };
         let events = Events {
             framing: audience.wish.framing,
+            head: audience.wish.head,
             set: TopicSet::EMPTY,
             cursor: end,
             plan,
@@ -381,7 +390,7 @@ impl<O: Outlet> Peers<O> {
         if !done {
             return self.answer_long(slot, body_bytes, &events, framing);
         }
-        let from = self.put_answer_head(framing, body_bytes);
+        let from = self.put_answer_head(framing, events.head, body_bytes);
         self.answer_one(slot, framing, from, RESPONSE_HEAD_BYTES_MAX + body_bytes);
     }
 
@@ -389,7 +398,7 @@ impl<O: Outlet> Peers<O> {
     /// anything.
     pub(super) fn tick_polls(&mut self, index: u32) {
         let audience = self.hub.audiences.audience(index);
-        let (framing, set) = (audience.wish.framing, audience.set);
+        let (framing, head, set) = (audience.wish.framing, audience.wish.head, audience.set);
         let mut slot = self.slots.first(List::front(index));
         while slot != NOBODY {
             let next = self.slots.next(slot);
@@ -398,6 +407,7 @@ impl<O: Outlet> Peers<O> {
                 if self.hub.feed(&set, cursor, plan).next().is_some() {
                     let events = Events {
                         framing,
+                        head,
                         set,
                         cursor,
                         plan,

@@ -3,6 +3,7 @@
 //! A slot is small and holds no buffer: what a peer needs only while it speaks is borrowed from the
 //! pools. Slots never move, so lists link them by number. This file never sends.
 
+use crate::access::Standing;
 use crate::hub::audience::NOBODY;
 use crate::hub::event::Seq;
 
@@ -113,6 +114,8 @@ pub(super) struct Slot {
     /// The buffer with bytes its socket did not take.
     pub(super) spill: u16,
     pub(super) flags: u8,
+    /// What its address says of its rights, once that was asked for.
+    pub(super) standing: Option<Standing>,
 }
 
 /// The socket took less than it was offered; it will say when it takes more.
@@ -123,16 +126,13 @@ pub(super) const READABLE: u8 = 2;
 pub(super) const HALF_CLOSED: u8 = 4;
 /// It stands on the run list.
 pub(super) const QUEUED: u8 = 8;
-/// It is known to be this machine.
-pub(super) const LOOPBACK: u8 = 16;
-/// It is known to be another machine.
-pub(super) const REMOTE: u8 = 32;
 
 impl Slot {
     const FREE: Slot = Slot {
         phase: Phase::Free,
         spill: NO_BUFFER,
         flags: 0,
+        standing: None,
     };
 
     pub(super) fn is(&self, flag: u8) -> bool {

@@ -10,8 +10,8 @@ use crate::hub::audience::{TopicSet, Wish};
 use crate::resource::Plan;
 use crate::transport::subscription::{Opening, Since};
 use crate::transport::{Busy, Hello, Reason};
-use crate::wire::Refusal;
 use crate::wire::response::{self, Length};
+use crate::wire::{Kind, Refusal};
 
 /// Where a subscriber begins.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ impl<O: Outlet> Peers<O> {
                 exact: true,
             };
         }
-        let everything = self.wish().patterns.want_everything();
+        let everything = self.hub.is_for_everything(self.wish());
         self.hub.lost(start.cursor, set, everything)
     }
 
@@ -111,7 +111,7 @@ impl<O: Outlet> Peers<O> {
     /// When a busy viewer is to try again.
     pub(super) fn retry_ms(&mut self, reason: Reason) -> u64 {
         match reason {
-            Reason::Full => 10_000 + self.jitter(50_001),
+            Reason::Full | Reason::Token => 10_000 + self.jitter(50_001),
             Reason::Draining => 1_000 + self.jitter(4_001),
         }
     }
@@ -123,7 +123,7 @@ impl<O: Outlet> Peers<O> {
             return self.refuse(slot, &FULL);
         }
         let retry_ms = self.retry_ms(reason);
-        let mut length = self.stream_head(framing.version, framing.row().content_type);
+        let mut length = self.stream_head(self.asked(slot), framing.row().content_type);
         length = self.put_busy(length, framing, Busy { reason, retry_ms });
         if self.deliver(slot, 0, length) {
             self.close_gently(slot);
@@ -146,6 +146,7 @@ impl<O: Outlet> Peers<O> {
         let start = self.start(opening);
         let lost = self.lost_at(start, &self.hub.audiences.audience(index).set);
         let head = self.hub.head();
+        let asked = self.asked(slot);
         let place = if start.catch_up {
             Place::CatchUp {
                 bound: head,
@@ -157,7 +158,7 @@ impl<O: Outlet> Peers<O> {
         self.set_phase(slot, Phase::of_viewer(index, start.cursor, place));
         self.release(exchange);
         self.count_in(index);
-        let prefix = self.stream_head(framing.version, framing.row().content_type);
+        let prefix = self.stream_head(asked, framing.row().content_type);
         let retry_ms = 2_000 + self.jitter(3_001);
         let mut scratch = core::mem::take(&mut self.scratch);
         let mut out = Writer::resume(&mut scratch, prefix);
@@ -212,7 +213,7 @@ impl<O: Outlet> Peers<O> {
         let audience = self.hub.audiences.find(self.wish());
         let set = match audience {
             Some(index) => self.hub.audiences.audience(index).set,
-            None => self.hub.matching(&self.wish().patterns),
+            None => self.hub.matching(self.wish()),
         };
         let start = self.start(opening);
         let lost = self.lost_at(start, &set);
@@ -229,6 +230,7 @@ impl<O: Outlet> Peers<O> {
         }
         let events = Events {
             framing: self.wish().framing,
+            head: self.wish().head,
             set,
             cursor: start.cursor,
             plan,
@@ -275,5 +277,6 @@ impl<O: Outlet> Peers<O> {
 
 const FULL: Refusal = Refusal::new(
     503,
-    "all places for viewers are taken; try again after the seconds in Retry-After",
-);
+    "all places for viewers are taken; try again after the seconds in Retry-After, or ask with timeout=0",
+)
+.kind(Kind::Full);

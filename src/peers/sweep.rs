@@ -6,6 +6,7 @@
 use super::*;
 use crate::buffer::Writer;
 use crate::transport::{Busy, Reason};
+use crate::wire::Kind;
 
 /// An accepted or idle peer says nothing for so long.
 pub(super) const IDLE_MS: u64 = 20_000;
@@ -32,6 +33,10 @@ impl<O: Outlet> Peers<O> {
             return;
         }
         self.wake_ms = u64::MAX;
+        if now_ms >= self.review_ms {
+            self.review();
+        }
+        self.wake_by(self.review_ms);
         self.sweep_list(List::IDLE, IDLE_MS);
         self.sweep_list(List::STARVED, STARVED_MS);
         self.sweep_list(List::ENDING, STALL_MS);
@@ -71,6 +76,7 @@ impl<O: Outlet> Peers<O> {
     fn turn_away(&mut self, slot: u32) {
         self.counters.requests += 1;
         self.counters.refused += 1;
+        self.counters.refusals[Kind::Full as usize] += 1;
         match self.outlet.send(slot, TURNED_AWAY) {
             Sent::Bytes(_) => self.close_gently(slot),
             Sent::Gone => self.close(slot),
@@ -99,7 +105,8 @@ impl<O: Outlet> Peers<O> {
     /// A request that is not whole in time is told so (RFC 9110 section 15.5.9).
     #[cold]
     fn time_out(&mut self, slot: u32) {
-        let refusal = crate::wire::Refusal::new(408, "the request was not whole in time");
+        let refusal =
+            crate::wire::Refusal::new(408, "the request was not whole in time").kind(Kind::Slow);
         if let Phase::Busy { exchange } = self.slots[slot].phase {
             let connection = &mut self.exchanges[usize::from(exchange)].connection;
             connection.abandon(self.inputs.bytes(exchange));
@@ -294,7 +301,7 @@ impl<O: Outlet> Peers<O> {
                 }
                 phase => {
                     if let Some((audience, ..)) = phase.viewer() {
-                        self.drain_viewer(slot, audience);
+                        self.end_viewer(slot, audience, Reason::Draining);
                     }
                 }
             }
@@ -306,23 +313,17 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
+    /// A viewer is told why its stream ends.
     #[cold]
-    fn drain_viewer(&mut self, slot: u32, audience: u32) {
+    pub(super) fn end_viewer(&mut self, slot: u32, audience: u32, reason: Reason) {
         // In the middle of a frame nothing can be said; it resumes by its cursor.
         if self.slots[slot].is(BLOCKED) || self.slots[slot].spill != NO_BUFFER {
             return self.close(slot);
         }
         let framing = Framing::of(self.hub.audiences.audience(audience).wish.framing);
-        let retry_ms = self.retry_ms(Reason::Draining);
+        let retry_ms = self.retry_ms(reason);
         self.run_forget();
-        let bytes = self.put_busy(
-            0,
-            framing,
-            Busy {
-                reason: Reason::Draining,
-                retry_ms,
-            },
-        );
+        let bytes = self.put_busy(0, framing, Busy { reason, retry_ms });
         self.set_phase(
             slot,
             Phase::Ending {

@@ -13,7 +13,8 @@ pub fn health(context: &Context<'_>, out: &mut Writer<'_>) -> Reply {
         hub.log_name().as_bytes(),
         br#"","topics":"#,
     ]);
-    let _ = out.put_u64(hub.topics.len() as u64);
+    let readable = hub.readers.topics(context.rights.reader).len();
+    let _ = out.put_u64(u64::from(readable));
     let _ = out.put(br#","viewers":"#);
     let _ = out.put_u64(u64::from(viewers));
     let _ = out.put_all(&[

@@ -7,6 +7,7 @@ use super::{Context, Item, Listing, Reply};
 use crate::buffer::{Full, Writer};
 use crate::hub::event::State;
 use crate::transport::TRANSPORTS;
+use crate::wire::KINDS;
 use crate::wire::json::is_number;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -96,7 +97,7 @@ static ROWS: &[Row] = &[
         |c| c.hub.audiences.len() as u64,
     ),
     gauge("encke_topics", "Topics in the table.", |c| {
-        c.hub.topics.len() as u64
+        u64::from(c.hub.readers.topics(c.rights.reader).len())
     }),
     gauge("encke_window_events", "Events in the ring.", |c| {
         c.hub.head() + 1 - c.hub.first()
@@ -113,7 +114,7 @@ static FAMILIES: &[&str] = &[
      # TYPE encke_topic_up gauge\n",
 ];
 
-/// Rows first, then viewers by transport, then each family's head and its slots.
+/// Rows first, then what is counted by words, then each family's head and its slots.
 fn item(context: &Context<'_>, item: u32, _: bool, out: &mut Writer<'_>) -> Result<Item, Full> {
     let item = item as usize;
     if let Some(row) = ROWS.get(item) {
@@ -129,11 +130,12 @@ fn item(context: &Context<'_>, item: u32, _: bool, out: &mut Writer<'_>) -> Resu
         .map_err(|_| Full);
     }
     let item = item - ROWS.len();
-    if item == 0 {
-        return viewers(context, out).map(|()| Item::Other);
+    if let Some(write) = LABELLED.get(item) {
+        return write(context, out).map(|()| Item::Other);
     }
+    let item = item - LABELLED.len();
     let slots = context.hub.topics.capacity();
-    let (family, place) = ((item - 1) / (slots + 1), (item - 1) % (slots + 1));
+    let (family, place) = (item / (slots + 1), item % (slots + 1));
     let Some(head) = FAMILIES.get(family) else {
         return Ok(Item::End);
     };
@@ -141,6 +143,23 @@ fn item(context: &Context<'_>, item: u32, _: bool, out: &mut Writer<'_>) -> Resu
         return out.put(head.as_bytes()).map(|()| Item::Other);
     }
     sample(context, family, (place - 1) as u16, out).map(|()| Item::Other)
+}
+
+/// Families with a sample for each of a few words.
+static LABELLED: &[Family] = &[viewers, refusals];
+type Family = fn(&Context<'_>, &mut Writer<'_>) -> Result<(), Full>;
+
+fn refusals(context: &Context<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
+    out.put(
+        b"# HELP encke_refusals_total Requests and connections refused, by what was wrong.\n\
+          # TYPE encke_refusals_total counter\n",
+    )?;
+    for (kind, count) in KINDS.iter().zip(&context.counters.refusals) {
+        out.put_all(&[b"encke_refusals_total{kind=\"", kind.as_bytes(), b"\"} "])?;
+        out.put_u64(*count)?;
+        out.put(b"\n")?;
+    }
+    Ok(())
 }
 
 fn viewers(context: &Context<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
@@ -159,8 +178,7 @@ fn sample(
     slot: u16,
     out: &mut Writer<'_>,
 ) -> Result<(), Full> {
-    let hub = &*context.hub;
-    let Some((topic, event)) = hub.listed(slot) else {
+    let Some((topic, event)) = context.listed(slot) else {
         return Ok(());
     };
     let name = topic.name.as_bytes();

@@ -5,18 +5,22 @@ pub mod condition;
 pub mod health;
 pub mod metrics;
 pub mod page;
+pub mod session;
 pub mod topics;
 
 use crate::buffer::{Full, Writer};
+use crate::hub::event::Event;
+use crate::hub::readers::Rights;
+use crate::hub::topic::Topic;
 use crate::hub::{Hub, Now};
 use crate::limits::TOPIC_BYTES_MAX;
 use crate::name;
 use crate::transport::subscription::{Subscription, negotiate};
 use crate::transport::{TRANSPORTS, Transport};
-use crate::wire::Refusal;
 use crate::wire::request::{Head, Method};
 use crate::wire::response::NO_STORE;
 use crate::wire::text::{media_type, percent_decode};
+use crate::wire::{KINDS, Refusal};
 use condition::Condition;
 
 /// A topic's name, owned.
@@ -63,10 +67,37 @@ pub enum Plan {
     Metrics,
     /// Liveness.
     Health,
-    /// The methods there are, as a response field.
-    Options(&'static str),
+    /// The methods there are, and what a browser asks ahead of a request, as response fields.
+    Options {
+        /// The methods.
+        allow: &'static str,
+        /// For a page of another origin.
+        preflight: &'static str,
+    },
+    /// Who asks, as far as rights go.
+    Session,
+    /// Keep a token in a cookie.
+    SignIn {
+        /// How the body is read.
+        kind: session::Form,
+        /// Whether the cookie may only go through TLS.
+        is_secure: bool,
+    },
+    /// Forget the cookie.
+    SignOut,
     /// Hold, or answer with events.
     Subscribe(Subscription),
+}
+
+/// What a request needs besides a Host that is ours and, to change something, an Origin that may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: what everybody may know, or the way to sign in.
+    Nothing,
+    /// To read something.
+    Read,
+    /// To write something.
+    Write,
 }
 
 /// What the answers speak of besides the hub.
@@ -84,6 +115,8 @@ pub struct Counters {
     pub lapped: u64,
     /// Peers closed because a fixed table was full.
     pub evicted: u64,
+    /// Requests refused, by kind: `wire::KINDS`.
+    pub refusals: [u64; KINDS.len()],
     /// Peers connected now.
     pub peers: u32,
     /// Viewers held now, by transport.
@@ -103,6 +136,16 @@ pub struct Context<'a> {
     pub board: &'a str,
     /// Where pages may connect to besides this board, as in `Settings`.
     pub push_host: &'static str,
+    /// What this request may do.
+    pub rights: Rights,
+}
+
+impl Context<'_> {
+    /// The topic in this slot and its last event, unless it was forgotten or may not be read.
+    pub fn listed(&self, slot: u16) -> Option<(&Topic, Event<'_>)> {
+        let readable = self.hub.readers.topics(self.rights.reader);
+        readable.contains(slot).then(|| self.hub.listed(slot))?
+    }
 }
 
 /// An answer whose body a function wrote.
@@ -223,6 +266,8 @@ struct Row {
     allow: &'static str,
     /// Those of them that change something.
     writes: &'static [Method],
+    /// Whether it says nothing that not everybody may know, and changes nothing.
+    public: bool,
     make: Make,
 }
 
@@ -232,17 +277,22 @@ const fn read_only(segment: &'static str, below: Below, make: Make) -> Row {
         below,
         allow: "Allow: GET, HEAD, OPTIONS\r\n",
         writes: &[],
+        public: false,
         make,
     }
 }
 
+/// What everybody may know.
+const fn public(segment: &'static str, make: Make) -> Row {
+    Row {
+        public: true,
+        ..read_only(segment, Below::Nothing, make)
+    }
+}
+
 static ROWS: &[Row] = &[
-    read_only("", Below::Nothing, |head, _| {
-        if head
-            .query
-            .split(|b| *b == b'&')
-            .any(|piece| piece == b"plain")
-        {
+    public("", |head, _| {
+        if is_plain(head) {
             return Ok(Plan::Plain);
         }
         Ok(Plan::Page {
@@ -259,6 +309,7 @@ static ROWS: &[Row] = &[
         below: Below::Nothing,
         allow: "Allow: GET, HEAD, POST, OPTIONS\r\n",
         writes: &[Method::Post],
+        public: false,
         make: |head, _| match head.method {
             Method::Post => body_kind(head).map(|_| Plan::PublishMany),
             _ => Ok(Plan::Topics),
@@ -269,6 +320,7 @@ static ROWS: &[Row] = &[
         below: Below::Topic,
         allow: "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n",
         writes: &[Method::Post, Method::Put, Method::Delete],
+        public: false,
         make: |head, rest| {
             let name = topic(rest)?;
             Ok(match head.method {
@@ -281,18 +333,79 @@ static ROWS: &[Row] = &[
         },
     },
     read_only("metrics", Below::Nothing, |_, _| Ok(Plan::Metrics)),
-    read_only("health", Below::Nothing, |_, _| Ok(Plan::Health)),
+    public("health", |_, _| Ok(Plan::Health)),
+    Row {
+        segment: "session",
+        below: Below::Nothing,
+        allow: "Allow: GET, HEAD, POST, DELETE, OPTIONS\r\n",
+        writes: &[Method::Post, Method::Delete],
+        public: true,
+        make: |head, _| {
+            Ok(match head.method {
+                Method::Post => Plan::SignIn {
+                    kind: session::Form::of(head)?,
+                    is_secure: false,
+                },
+                Method::Delete => Plan::SignOut,
+                _ => Plan::Session,
+            })
+        },
+    },
 ];
 
 const NOT_FOUND: Refusal = Refusal::new(
     404,
-    "there is nothing at this path; there is /, /events, /topics, /topics/NAME, /metrics and /health",
+    "there is nothing at this path; there is /, /events, /topics, /topics/NAME, /metrics, /health and /session",
 );
 
 /// The transport with its own path at `/events/` and `rest`.
 fn transport(rest: &str) -> Option<u8> {
     let own = |row: &Transport| row.path.strip_prefix("/events/") == Some(rest);
     TRANSPORTS.iter().position(own).map(|index| index as u8)
+}
+
+/// Asks browsers without JavaScript for a token in their own way (RFC 7617 section 2).
+pub fn challenge(head: &Head<'_>, refusal: Refusal) -> Refusal {
+    match refusal.status == 401 && is_plain(head) {
+        true => refusal.fields("WWW-Authenticate: Basic realm=\"Encke\"\r\n"),
+        false => refusal,
+    }
+}
+
+fn is_plain(head: &Head<'_>) -> bool {
+    let mut pieces = head.query.split(|b| *b == b'&');
+    pieces.any(|piece| piece == b"plain")
+}
+
+/// The row of a request's path, and what of that stands below its first segment.
+fn locate<'d>(head: &Head<'_>, decoded: &'d mut [u8]) -> Option<(&'static Row, &'d str)> {
+    let path = percent_decode(head.target_path, false, decoded)?;
+    let path = path.strip_prefix('/')?;
+    let (segment, rest) = path.split_once('/').unwrap_or((path, ""));
+    let fits = |row: &&Row| row.segment == segment && row.below.has(rest);
+    ROWS.iter().find(fits).map(|row| (row, rest))
+}
+
+/// What a request needs, whatever comes of it; what is not there needs as much as what is.
+pub fn need(head: &Head<'_>) -> Need {
+    let is_public = || {
+        let mut decoded = [0; 512];
+        let row = locate(head, &mut decoded).map(|(row, _)| row);
+        row.is_some_and(|row| row.public) && !is_plain(head)
+    };
+    match head.method {
+        Method::Options => Need::Nothing,
+        _ if is_public() => Need::Nothing,
+        method if method.is_write() => Need::Write,
+        _ => Need::Read,
+    }
+}
+
+fn options_of(allow: &'static str) -> Plan {
+    Plan::Options {
+        allow,
+        preflight: "",
+    }
 }
 
 /// What a request is to do, by its path, then its method.
@@ -304,18 +417,14 @@ pub fn plan(head: &Head<'_>) -> Result<Plan, Refusal> {
         ));
     }
     if head.target_path == b"*" {
-        return Ok(Plan::Options(
+        return Ok(options_of(
             "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n",
         ));
     }
     let mut decoded = [0; 512];
-    let path = percent_decode(head.target_path, false, &mut decoded).ok_or(NOT_FOUND)?;
-    let path = path.strip_prefix('/').ok_or(NOT_FOUND)?;
-    let (segment, rest) = path.split_once('/').unwrap_or((path, ""));
-    let fits = |row: &&Row| row.segment == segment && row.below.has(rest);
-    let row = ROWS.iter().find(fits).ok_or(NOT_FOUND)?;
+    let (row, rest) = locate(head, &mut decoded).ok_or(NOT_FOUND)?;
     if head.method == Method::Options {
-        return Ok(Plan::Options(row.allow));
+        return Ok(options_of(row.allow));
     }
     if head.method.is_write() && !row.writes.contains(&head.method) {
         let refusal = Refusal::new(
@@ -382,16 +491,20 @@ pub fn answer(
         Plan::Forget(name, _) => topics::forget(name, context, out),
         Plan::Metrics => Ok(metrics::metrics(context, out)),
         Plan::Health => Ok(health::health(context, out)),
-        Plan::Options(allow) => Ok(options(allow)),
-        Plan::Subscribe(_) => unreachable!("a subscription is opened, not answered"),
+        Plan::Options { allow, preflight } => Ok(options(allow, preflight)),
+        Plan::Session => session::who(context, out),
+        Plan::SignOut => Ok(session::sign_out()),
+        Plan::Subscribe(_) | Plan::SignIn { .. } => {
+            unreachable!("these are not answered with a body of their own")
+        }
     }
 }
 
-fn options(allow: &'static str) -> Reply {
+fn options(allow: &'static str, preflight: &'static str) -> Reply {
     Reply {
         status: 204,
         content_type: "",
-        fields: [allow, "", "", "", ""],
+        fields: [allow, preflight, "", "", ""],
         rest: None,
     }
 }

@@ -146,7 +146,7 @@ fn plain_item(
         return Ok(Item::End);
     }
     let slot = (item - 1) as u16;
-    let Some((topic, event)) = hub.listed(slot) else {
+    let Some((topic, event)) = context.listed(slot) else {
         return Ok(Item::Other);
     };
     out.put_all(&[b"<tr><td>", topic.name.as_bytes(), b"<td>"])?;

@@ -1,15 +1,16 @@
 //! `/topics` and `/topics/NAME`: last events, publishing, forgetting (DESIGN.md 3, "Resources").
-//! Who may write was decided before; this file never asks.
+//! Who may read or write one topic was decided before; of many, each is asked for here.
 
 use super::{BodyKind, Context, Item, JSON, Listing, Name, Reply, too_small};
 use crate::buffer::{Full, Writer};
 use crate::hub::event::{Seq, State};
+use crate::hub::readers::Unwritable;
 use crate::hub::topic::Limits;
 use crate::hub::{Ahead, Hub, Refused};
 use crate::limits::{EVENT_BYTES_MAX, PUBLISH_EVENTS_MAX, TOPIC_BYTES_MAX};
 use crate::name;
-use crate::wire::Refusal;
 use crate::wire::json::{self, Fault};
+use crate::wire::{Kind, Refusal};
 use core::fmt::Write as _;
 
 const NO_TOPIC: Refusal = Refusal::new(
@@ -54,7 +55,7 @@ fn list_item(
     if item > slots {
         return Ok(Item::End);
     }
-    let Some((topic, event)) = hub.listed((item - 1) as u16) else {
+    let Some((topic, event)) = context.listed((item - 1) as u16) else {
         return Ok(Item::Other);
     };
     out.put_all(&[
@@ -299,6 +300,9 @@ pub fn publish_many(
     let mut new_topics = 0;
     for (index, element) in list()?.enumerate() {
         let (name, value) = item(element, index, &mut unescaped)?;
+        let grant = context.hub.readers.grant(context.rights.reader);
+        let allowed = context.rights.may_write(grant, &name);
+        allowed.map_err(|why| unwritable(why, index))?;
         let value = canonical(value, BodyKind::Json, scratch)
             .map_err(|unfit| unfit.refusal(&name, context, Some(index)))?;
         // A name that an item before creates is no longer new.
@@ -328,6 +332,22 @@ pub fn publish_many(
     out.put_u64(count as u64).map_err(too_small)?;
     out.put(b"}").map_err(too_small)?;
     Ok(Reply::fresh(JSON))
+}
+
+/// Why an item may not be written.
+#[cold]
+fn unwritable(why: Unwritable, index: usize) -> Refusal {
+    let reason = match why {
+        Unwritable::NotGranted => {
+            "item {}: this token may not write its topic: its write in [[token]] has no pattern for it"
+        }
+        Unwritable::NotLocal => "item {}: without a token only this board itself may write",
+        Unwritable::Reserved => {
+            "item {}: topics below encke are reserved: writing them needs a token, even on the board itself"
+        }
+    };
+    let refusal = Refusal::new(403, reason).kind(Kind::Write);
+    refusal.with([index as u64, 0, 0])
 }
 
 /// Whether a name creates a topic, and none of the items before it did already.

@@ -67,6 +67,8 @@ pub enum Reason {
     Full,
     /// The server is going down.
     Draining,
+    /// The token it was opened with counts no longer.
+    Token,
 }
 
 /// There is no stream now; try again.
@@ -84,6 +86,7 @@ impl Busy {
         let reason = match self.reason {
             Reason::Full => &b"full"[..],
             Reason::Draining => b"draining",
+            Reason::Token => b"token",
         };
         out.put_all(&[br#"{"reason":""#, reason, br#"","retry":"#])?;
         out.put_u64(self.retry_ms)?;

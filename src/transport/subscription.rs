@@ -4,6 +4,7 @@
 use super::{Dress, Framing, Shape, TRANSPORTS};
 use crate::hub::audience::{Patterns, Wish};
 use crate::hub::event::Seq;
+use crate::hub::readers::Reader;
 use crate::limits::PATTERNS_BYTES_MAX;
 use crate::name;
 use crate::wire::Refusal;
@@ -118,6 +119,8 @@ impl Subscription {
             wish: Wish {
                 framing: 0,
                 interval_ms: 0,
+                reader: Reader::NOBODY,
+                head: 0,
                 patterns: Patterns::default(),
             },
             opening: Opening {

@@ -77,6 +77,50 @@ pub mod request;
 pub mod response;
 pub mod text;
 
+/// What kind of thing was refused: counted by kind, and said in the log now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A request that is malformed, too large, or for nothing that is here.
+    Request,
+    /// A request that was not whole in time.
+    Slow,
+    /// A Host that is not ours.
+    Host,
+    /// A page of another origin.
+    Origin,
+    /// Reading without the right to.
+    Read,
+    /// Writing without the right to.
+    Write,
+    /// A token that counts no longer, or not yet, or has no form.
+    Token,
+    /// A token that is none of ours: it may be a guess.
+    Guess,
+    /// Another try, too soon after wrong ones.
+    Wait,
+    /// One address with too many connections.
+    Address,
+    /// No room.
+    Full,
+}
+
+/// The kinds of refusals, in order, as metrics call them.
+pub const KINDS: [&str; 11] = [
+    "request", "slow", "host", "origin", "read", "write", "token", "guess", "wait", "address",
+    "full",
+];
+
+/// What of a request a refusal quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quote {
+    /// Nothing.
+    Nothing,
+    /// The host that was asked for.
+    Host,
+    /// The origin of the page that asks.
+    Origin,
+}
+
 /// A request that is refused: its status and one plain line that says what was wrong and what would
 /// be right. The peer's fault, never ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +133,11 @@ pub struct Refusal {
     pub numbers: [u64; 3],
     /// Extra response fields, each with its CRLF: `Allow: GET\r\n`.
     pub fields: &'static str,
+    /// What of the request's head the line names in place of its first number; the numbers are then
+    /// from which byte of the head it stands, and how many.
+    pub quote: Quote,
+    /// What it is counted as.
+    pub kind: Kind,
 }
 
 impl Refusal {
@@ -99,7 +148,21 @@ impl Refusal {
             reason,
             numbers: [0; 3],
             fields: "",
+            quote: Quote::Nothing,
+            kind: Kind::Request,
         }
+    }
+
+    /// What of the request its line quotes.
+    pub const fn quote(mut self, quote: Quote) -> Refusal {
+        self.quote = quote;
+        self
+    }
+
+    /// What it is counted as.
+    pub const fn kind(mut self, kind: Kind) -> Refusal {
+        self.kind = kind;
+        self
     }
 
     /// The numbers its line names.

@@ -258,6 +258,7 @@ impl<'b> Head<'b> {
     /// # Errors
     /// 431 for too many fields, 505 for another version, 501 for CONNECT, 421 for an https address,
     /// else 400. The connection must close: where the request ends is not known.
+    #[inline]
     pub fn parse(bytes: &'b [u8]) -> Result<Head<'b>, Refusal> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut request = httparse::Request::new(&mut fields);

@@ -3,9 +3,9 @@
 //! One function writes every head, so that framing, caching and the safe defaults are decided in
 //! one place. It never writes a body.
 
-use super::Refusal;
 use super::request::Version;
 use super::text::{HttpDate, decimal};
+use super::{Quote, Refusal};
 use crate::buffer::{Full, Writer};
 
 /// How the end of a body is found.
@@ -36,12 +36,16 @@ pub struct Head<'a> {
     pub keep_alive: bool,
     /// More fields, each with its CRLF.
     pub fields: &'a [&'a str],
+    /// What the browser of a page of another origin is told; the same.
+    pub cors: &'a str,
 }
 
 /// What stands in the status line of every status we send but 200.
 const STATUSES: &str = "204 No Content
+303 See Other
 304 Not Modified
 400 Bad Request
+401 Unauthorized
 403 Forbidden
 404 Not Found
 405 Method Not Allowed
@@ -53,6 +57,7 @@ const STATUSES: &str = "204 No Content
 417 Expectation Failed
 421 Misdirected Request
 426 Upgrade Required
+429 Too Many Requests
 431 Request Header Fields Too Large
 500 Internal Server Error
 501 Not Implemented
@@ -106,6 +111,9 @@ pub fn write_head(head: &Head<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
     for field in head.fields.iter().filter(|field| !field.is_empty()) {
         out.put(field.as_bytes())?;
     }
+    if !head.cors.is_empty() {
+        out.put(head.cors.as_bytes())?;
+    }
     if !keep_alive {
         out.put(b"Connection: close\r\n")?;
     }
@@ -151,16 +159,27 @@ fn close_chunk(written: Result<(), Full>, start: usize, out: &mut Writer<'_>) ->
 /// The chunk that ends a body.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Writes a refusal's one line of reason.
-pub fn write_reason(refusal: &Refusal, out: &mut Writer<'_>) -> Result<(), Full> {
+/// Writes a refusal's one line of reason. What it quotes stands in place of its first number.
+pub fn write_reason(refusal: &Refusal, quote: &[u8], out: &mut Writer<'_>) -> Result<(), Full> {
     let mut numbers = refusal.numbers.iter();
     for (i, part) in refusal.reason.split("{}").enumerate() {
-        if i > 0 {
+        if i == 1 && refusal.quote != Quote::Nothing {
+            out.put(quotable(quote))?;
+        } else if i > 0 {
             out.put_u64(*numbers.next().unwrap_or(&0))?;
         }
         out.put(part.as_bytes())?;
     }
     out.put(b"\n")
+}
+
+/// What may be said back to who sent it: a host or an origin, and nothing else.
+fn quotable(quote: &[u8]) -> &[u8] {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:/[]".contains(byte);
+    match quote.iter().all(is_plain) && (1..=255).contains(&quote.len()) {
+        true => quote,
+        false => b"...",
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +197,7 @@ mod tests {
                 length: Length::None,
                 keep_alive: true,
                 fields: &[],
+                cors: "",
             };
             let mut bytes = [0; 128];
             let mut out = Writer::new(&mut bytes);
@@ -200,6 +220,7 @@ mod tests {
             length: Length::Open,
             keep_alive: true,
             fields: &[NO_STORE],
+            cors: "",
         };
         write_head(&head, &mut out).unwrap();
         assert_eq!(
@@ -219,7 +240,7 @@ mod tests {
         assert_eq!(out.written(), b"3\r\nabc\r\n10\r\nxxxxxxxxxxxxxxxx\r\n");
         let mut out = Writer::new(&mut bytes);
         let refusal = Refusal::new(413, "{} bytes, at most {} are taken").with([9, 8, 0]);
-        write_reason(&refusal, &mut out).unwrap();
+        write_reason(&refusal, b"", &mut out).unwrap();
         assert_eq!(out.written(), b"9 bytes, at most 8 are taken\n");
     }
 }

@@ -805,7 +805,8 @@ fn a_push_host_that_is_configured_is_named_and_answered_to() {
         text,
         is_profile: false,
     };
-    let configured = encke::server::settings(&Config::new(&[layer]).unwrap());
+    let configured =
+        encke::server::settings(&Config::new(&[layer]).unwrap(), std::path::Path::new("/"));
     let mut world = world(|settings| {
         settings.push_host = configured.push_host;
         settings.policy.names = configured.policy.names;

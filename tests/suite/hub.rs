@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use encke::hub::audience::{Patterns, TopicSet};
+use encke::hub::audience::{Patterns, TopicSet, Wish};
 use encke::hub::event::{Seq, State, Time};
+use encke::hub::readers::Reader;
 use encke::hub::{Counts, Hub, Now, Plan};
 use encke::limits::TOPICS_MAX;
 use encke::name;
@@ -101,10 +102,21 @@ fn check_last(hub: &Hub, model: &Model) {
     }
 }
 
+/// What somebody who may read everything wants.
+fn wish(patterns: &Patterns) -> Wish {
+    Wish {
+        framing: 0,
+        interval_ms: 0,
+        reader: Reader::ANYBODY,
+        head: 0,
+        patterns: patterns.clone(),
+    }
+}
+
 /// What a subscriber at `cursor` gets, and what it is told it lost.
 fn check_cursor(hub: &Hub, model: &Model, cursor: Seq, pattern: &str) {
     let patterns = patterns(pattern);
-    let set = hub.matching(&patterns);
+    let set = hub.matching(&wish(&patterns));
     let (first, head) = (hub.first(), hub.head());
     let lapped = cursor + 1 < first;
     assert_eq!(hub.is_lapped(cursor), lapped);
@@ -153,7 +165,7 @@ fn check_cursor(hub: &Hub, model: &Model, cursor: Seq, pattern: &str) {
 }
 
 fn check_fresh(hub: &Hub, model: &Model, patterns: &Patterns) {
-    let set = hub.matching(patterns);
+    let set = hub.matching(&wish(patterns));
     let head = hub.head();
     let plan = Plan {
         catch_up_to: Some(head),

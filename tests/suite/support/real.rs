@@ -37,7 +37,9 @@ pub(crate) fn serve_if_asked() {
     settings.pages = numbers[1] as u16;
     settings.ring_bytes = numbers[2] as usize;
     settings.topics = numbers[3] as usize;
-    settings.policy.behind_proxy = numbers[4] == 1;
+    if numbers[4] == 1 {
+        settings.policy.proxies = world::a_proxy();
+    }
     let layer = |file, text, is_profile| Layer {
         file,
         text,
@@ -104,7 +106,7 @@ impl Real {
             settings.pages + 1,
             settings.ring_bytes,
             settings.topics,
-            u8::from(settings.policy.behind_proxy)
+            u8::from(!settings.policy.proxies.is_empty())
         );
         let mut child = command(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture", entry])

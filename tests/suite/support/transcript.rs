@@ -254,7 +254,7 @@ impl Transcript {
             "ring" => self.settings.ring_bytes = number as usize,
             "topics" => self.settings.topics = number as usize,
             "heartbeat" => self.settings.heartbeat_ms = number,
-            "proxy" => self.settings.policy.behind_proxy = number == 1,
+            "proxy" if number == 1 => self.settings.policy.proxies = world::a_proxy(),
             _ => panic!("{place}: no setting {key}"),
         }
     }

@@ -6,7 +6,7 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use encke::access::{Peer, Policy};
+use encke::access::{Friend, Network, Peer, Policy};
 use encke::hub::Now;
 use encke::hub::event::{Seq, State, Time};
 use encke::peers::{Outlet, Peers, Received, Sent, Settings};
@@ -172,6 +172,11 @@ impl Outlet for TestOutlet {
     }
 }
 
+/// One that is trusted; nobody in these tests has its address.
+pub(crate) fn a_proxy() -> Vec<Network> {
+    Network::parse("192.0.2.1").into_iter().collect()
+}
+
 /// Counts that fit most tests.
 pub(crate) fn settings() -> Settings {
     Settings {
@@ -184,8 +189,8 @@ pub(crate) fn settings() -> Settings {
         push_host: "",
         policy: Policy {
             names: vec!["pi".into(), "pi.local".into()],
-            origins: vec!["http://friend.example".into()],
-            behind_proxy: false,
+            friends: Friend::all(&["http://friend.example".into()], &[]),
+            ..Policy::default()
         },
         seed: SEED,
         sends_per_turn: 512,

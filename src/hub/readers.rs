@@ -1,0 +1,165 @@
+//! Who may read and write what: the topics that each reader's patterns allow.
+//!
+//! A reader is a number: who has which is decided elsewhere, once for each request. Here its rights
+//! are patterns, and the set of topics that they allow to be read, so that an audience, a listing
+//! or a metric looks at one bit. It never knows a secret.
+
+use super::audience::TopicSet;
+use super::topic::Topics;
+use crate::name;
+
+/// Whose rights count, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub struct Reader(u8);
+
+impl Reader {
+    /// Whoever is near and shows no token.
+    pub const ANYBODY: Reader = Reader(0);
+    /// Who may read nothing.
+    pub const NOBODY: Reader = Reader(u8::MAX);
+
+    /// Whoever shows the token with this number.
+    pub fn token(at: usize) -> Reader {
+        Reader(u8::try_from(at + 1).unwrap_or(u8::MAX))
+    }
+
+    /// The number of its token, if it has shown one.
+    pub fn as_token(self) -> Option<usize> {
+        match self {
+            Reader::ANYBODY | Reader::NOBODY => None,
+            Reader(number) => Some(usize::from(number) - 1),
+        }
+    }
+
+    pub(super) fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// What a request may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Whose reading rights count.
+    pub reader: Reader,
+    /// Whether it writes as this machine's own programs do.
+    pub is_local: bool,
+}
+
+impl Rights {
+    /// None.
+    pub const NONE: Rights = Rights {
+        reader: Reader::NOBODY,
+        is_local: false,
+    };
+
+    /// Whether a topic of this name may be written by whom `grant` is for.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_write(self, grant: Option<&Grant>, topic: &str) -> Result<(), Unwritable> {
+        match (self.reader.as_token(), grant) {
+            (Some(_), Some(grant)) if grant.writes(topic) => Ok(()),
+            (Some(_), _) => Err(Unwritable::NotGranted),
+            (None, _) if !self.is_local => Err(Unwritable::NotLocal),
+            (None, _) if name::is_reserved(topic) => Err(Unwritable::Reserved),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+/// Why a topic may not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwritable {
+    /// The token has no pattern for it.
+    NotGranted,
+    /// There is no token, and it is not this machine's own program that asks.
+    NotLocal,
+    /// It is one of the server's own, and there is no token.
+    Reserved,
+}
+
+/// What somebody may do, as the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// The token's name; empty for whoever shows none.
+    pub name: String,
+    /// Patterns of the topics it may read.
+    pub read: Vec<String>,
+    /// Patterns of the topics it may write.
+    pub write: Vec<String>,
+    /// Seconds since 1970 at which it ends.
+    pub until_s: Option<u64>,
+}
+
+impl Grant {
+    /// Whether it is for reading topics of this name.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.read
+            .iter()
+            .any(|pattern| name::matches(pattern, topic))
+    }
+
+    fn writes(&self, topic: &str) -> bool {
+        self.write
+            .iter()
+            .any(|pattern| name::matches(pattern, topic))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    grant: Grant,
+    topics: TopicSet,
+}
+
+/// All readers but `NOBODY`.
+#[derive(Clone, Debug)]
+pub struct Readers(Vec<Row>);
+
+impl Readers {
+    /// Readers with these grants, `ANYBODY` first, and what is theirs of the topics there are.
+    pub fn new(grants: impl Iterator<Item = Grant>, topics: &Topics) -> Readers {
+        let row = |grant| Row {
+            grant,
+            topics: TopicSet::EMPTY,
+        };
+        let mut readers = Readers(grants.map(row).collect());
+        for &slot in topics.by_name() {
+            readers.match_topic(slot, Some(&topics.topic(slot).name));
+        }
+        readers
+    }
+
+    fn row(&self, Reader(number): Reader) -> Option<&Row> {
+        self.0.get(usize::from(number))
+    }
+
+    /// The topics that there are and it may read.
+    pub fn topics(&self, reader: Reader) -> &TopicSet {
+        self.row(reader).map_or(&TopicSet::EMPTY, |row| &row.topics)
+    }
+
+    /// What it may do; `None` for who may do nothing.
+    pub fn grant(&self, reader: Reader) -> Option<&Grant> {
+        self.row(reader).map(|row| &row.grant)
+    }
+
+    /// Whether it may read everything, whatever its name.
+    pub fn reads_everything(&self, reader: Reader) -> bool {
+        self.row(reader)
+            .is_some_and(|row| row.grant.read.iter().any(|pattern| pattern == "#"))
+    }
+
+    /// Whether there is nothing it may read, whatever comes.
+    pub fn reads_nothing(&self, reader: Reader) -> bool {
+        self.row(reader).is_none_or(|row| row.grant.read.is_empty())
+    }
+
+    /// A topic appears in a slot, or its slot is freed.
+    pub(super) fn match_topic(&mut self, slot: u16, name: Option<&str>) {
+        for row in &mut self.0 {
+            let reads = name.is_some_and(|name| row.grant.reads(name));
+            row.topics.set(slot, reads);
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! What rights do to connections: who may connect how often, who has to wait for the next try with
+//! a token, signing in, and what becomes of everybody when rights change.
+//!
+//! It never decides who may do what: that is `access`.
+
+use core::net::IpAddr;
+
+use super::exchange::Rest;
+use super::*;
+use crate::access::{self, COOKIE, Reader, Standing, Validity, owner};
+use crate::buffer::Writer;
+use crate::resource::{Plan, session};
+use crate::transport::Reason;
+use crate::wire::response::{Length, NO_STORE};
+use crate::wire::{Kind, Refusal};
+
+/// What one that has too many connections is told; it needs no buffer.
+pub const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 97\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
+    Retry-After: 10\r\nConnection: close\r\n\r\n\
+    this address has too many connections: close some, or raise per_address in [limits] of the board\n";
+
+/// As `TOO_MANY`, for one behind a proxy.
+const TOO_MANY_BEHIND: Refusal = Refusal::new(
+    503,
+    "this address has too many connections: close some, or raise per_address in [limits] of the board",
+)
+.kind(Kind::Address);
+
+const WAIT: Refusal = Refusal::new(
+    429,
+    "too many wrong tokens came from this address: try again after {} seconds",
+)
+.kind(Kind::Wait);
+
+const TOO_LONG: Refusal = Refusal::new(
+    500,
+    "the patterns of this token do not fit an answer: take fewer in [[token]]",
+);
+
+/// While it is not known what time it is, it is asked again so soon whether a token has ended.
+const REVIEW_MS: u64 = 5_000;
+/// A clock may be set: ends are looked at no later than after this.
+const REVIEW_MS_MAX: u64 = 60_000;
+
+impl<O: Outlet> Peers<O> {
+    /// What a peer's address says of its rights.
+    #[inline]
+    pub(super) fn standing(&mut self, slot: u32) -> Standing {
+        match self.slots[slot].standing {
+            Some(standing) => standing,
+            None => self.find_standing(slot),
+        }
+    }
+
+    #[cold]
+    fn find_standing(&mut self, slot: u32) -> Standing {
+        let address = self.outlet.peer(slot).address;
+        let standing = self.settings.policy.standing(address);
+        self.slots[slot].standing = Some(standing);
+        standing
+    }
+
+    /// A slot for a peer that was accepted from this address, as `accept`.
+    ///
+    /// # Errors
+    /// What it is to be told when there is no room for it.
+    pub fn accept_from(&mut self, address: IpAddr) -> Result<u32, &'static [u8]> {
+        let standing = self.settings.policy.standing(address);
+        let owner = match standing {
+            Standing::Near | Standing::Far => Some(owner(address)),
+            Standing::Loopback | Standing::Proxy => None,
+        };
+        if let Some(owner) = owner
+            && !self.make_room_for(owner)
+        {
+            self.note(Kind::Address, || address);
+            return Err(TOO_MANY);
+        }
+        let Some(slot) = self.accept() else {
+            self.note(Kind::Full, || address);
+            return Err(TURNED_AWAY);
+        };
+        self.slots[slot].standing = Some(standing);
+        if let Some(owner) = owner {
+            self.owners.enter(slot, owner);
+        }
+        Ok(slot)
+    }
+
+    /// Whether an owner of addresses may have one more connection. Its longest idle one gives way.
+    fn make_room_for(&mut self, owner: u64) -> bool {
+        if self.owners.count(owner) < self.settings.policy.per_address {
+            return true;
+        }
+        let is_its = |peers: &Self, slot| {
+            peers.owners.is(slot, owner) && peers.slots[slot].spill == NO_BUFFER
+        };
+        let gives_way = self.first(List::CLOSING, is_its);
+        let Some(slot) = gives_way.or_else(|| self.first(List::IDLE, is_its)) else {
+            return false;
+        };
+        self.counters.evicted += 1;
+        self.close(slot);
+        true
+    }
+
+    /// Counts a refusal, and remembers whom it was for.
+    #[cold]
+    fn note(&mut self, kind: Kind, address: impl FnOnce() -> IpAddr) {
+        self.counters.refusals[kind as usize] += 1;
+        self.refused_last[kind as usize] = address();
+    }
+
+    /// Counts a refusal of what a peer asked.
+    #[cold]
+    pub(super) fn note_refusal(&mut self, slot: u32, refusal: &Refusal) {
+        let kind = refusal.kind;
+        self.counters.refusals[kind as usize] += 1;
+        if !matches!(kind, Kind::Request | Kind::Slow | Kind::Full) {
+            self.refused_last[kind as usize] = self.outlet.peer(slot).address;
+        }
+        if kind == Kind::Guess {
+            let owner = self.owner_of(slot);
+            self.guessers.note(owner, self.now.ms);
+        }
+    }
+
+    /// The owner of the address that asks.
+    fn owner_of(&mut self, slot: u32) -> u64 {
+        let behind = match self.slots[slot].phase {
+            Phase::Busy { exchange } => {
+                self.exchanges[usize::from(exchange)].connection.asked.owner
+            }
+            _ => 0,
+        };
+        match behind {
+            0 => owner(self.outlet.peer(slot).address),
+            behind => behind,
+        }
+    }
+
+    /// Why a request that was read is not carried out, if whoever asks has asked for too much.
+    #[inline]
+    pub(super) fn objection(&mut self, slot: u32, exchange: u16) -> Option<Refusal> {
+        let asked = self.exchanges[usize::from(exchange)].connection.asked;
+        if asked.owner != 0 && !self.count_behind(slot, asked.owner) {
+            return Some(TOO_MANY_BEHIND);
+        }
+        match self.guessers.is_empty() {
+            true => None,
+            false => self.wait(slot, asked.rights.reader),
+        }
+    }
+
+    /// Counts a proxy's connection for whom it asks; whether that is one of those it may have.
+    #[cold]
+    fn count_behind(&mut self, slot: u32, owner: u64) -> bool {
+        if self.owners.is(slot, owner) {
+            return true;
+        }
+        let has_room = self.owners.count(owner) < self.settings.policy.per_address;
+        match has_room {
+            true => self.owners.enter(slot, owner),
+            false => self.owners.leave(slot),
+        }
+        has_room
+    }
+
+    /// Whoever was wrong too often learns nothing from a try before its time, not even by success.
+    #[cold]
+    fn wait(&mut self, slot: u32, reader: Reader) -> Option<Refusal> {
+        let signs_in = matches!(self.memos.plan(), Plan::SignIn { .. });
+        if reader.as_token().is_none() && !signs_in {
+            return None;
+        }
+        self.must_wait(slot)
+    }
+
+    fn must_wait(&mut self, slot: u32) -> Option<Refusal> {
+        let owner = self.owner_of(slot);
+        let wait_ms = self.guessers.wait_ms(owner, self.now.ms)?;
+        Some(WAIT.with([wait_ms.div_ceil(1000), 0, 0]))
+    }
+
+    /// A refusal, unless whoever is refused may not even know why yet.
+    pub(super) fn or_wait(&mut self, slot: u32, refusal: Refusal) -> Refusal {
+        match refusal.kind {
+            Kind::Guess => self.must_wait(slot).unwrap_or(refusal),
+            _ => refusal,
+        }
+    }
+
+    /// Keeps a token in a cookie, if it is one.
+    #[cold]
+    pub(super) fn sign_in(&mut self, slot: u32, exchange: u16) {
+        let Plan::SignIn { kind, is_secure } = *self.memos.plan() else {
+            return;
+        };
+        let entry = &mut self.exchanges[usize::from(exchange)];
+        let body = entry.connection.body(self.inputs.bytes(exchange));
+        let found = session::credential(body, kind).and_then(|credential| {
+            let tokens = &self.settings.policy.tokens;
+            access::find(credential.as_bytes(), tokens).map(|reader| (credential, reader))
+        });
+        let (credential, reader) = match found {
+            Ok(found) => found,
+            Err(refusal) => {
+                let refusal = self.or_wait(slot, refusal);
+                return self.refuse(slot, &refusal);
+            }
+        };
+        entry.connection.asked.rights.reader = reader;
+        entry.connection.asked.rights.is_local = false;
+        let rights = entry.connection.asked.rights;
+        let secure = if is_secure || self.outlet.peer(slot).secure {
+            "; Secure"
+        } else {
+            ""
+        };
+        let parts = [
+            "Set-Cookie: ",
+            COOKIE,
+            "=",
+            &credential,
+            "; Path=/; Max-Age=34560000; HttpOnly; SameSite=Strict",
+            secure,
+            "\r\n",
+        ];
+        let mut fields = [NO_STORE, "", "", "", "", "", "", "", ""];
+        fields[1..8].copy_from_slice(&parts);
+        if kind == session::Form::Form {
+            fields[8] = "Location: /?plain\r\n";
+            return self.send_answer(slot, 303, "", Length::Bytes(0), &fields, 0, Rest::Nothing);
+        }
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let mut out = Writer::new(&mut scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX]);
+        let written = session::write(&self.context(rights), &mut out);
+        let body_bytes = out.len();
+        self.scratch = scratch;
+        if written.is_err() {
+            return self.refuse(slot, &TOO_LONG);
+        }
+        let length = Length::Bytes(body_bytes);
+        self.send_answer(
+            slot,
+            200,
+            crate::resource::JSON,
+            length,
+            &fields,
+            body_bytes,
+            Rest::Nothing,
+        );
+    }
+
+    /// Other rights from now on: those of `policy`. A token is the same as before if its name and
+    /// its secret are; then it keeps its number, and whoever shows it stays.
+    #[cold]
+    pub fn set_policy(&mut self, mut policy: Policy) {
+        let old = core::mem::take(&mut self.settings.policy.tokens);
+        policy.tokens = merged(old, core::mem::take(&mut policy.tokens));
+        self.flush_all();
+        self.settings.policy = policy;
+        for slot in 0..self.slots.end() {
+            self.slots[slot].standing = None;
+        }
+        self.review_tokens();
+        self.change_rights();
+    }
+
+    /// Networks that are on-link from now on.
+    #[cold]
+    pub fn set_links(&mut self, links: Vec<access::Network>) {
+        if self.settings.policy.links != links {
+            let policy = self.settings.policy.clone();
+            self.set_policy(Policy { links, ..policy });
+        }
+    }
+
+    /// Who may do what.
+    pub fn policy(&self) -> &Policy {
+        &self.settings.policy
+    }
+
+    /// Looks whether the time of a token has come.
+    pub(super) fn review(&mut self) {
+        if self.review_tokens() {
+            self.flush_all();
+            self.change_rights();
+        }
+    }
+
+    /// Whether any token is worth something else than before.
+    fn review_tokens(&mut self) -> bool {
+        let time = self.now.time;
+        let mut has_changed = false;
+        self.review_ms = u64::MAX;
+        for token in &mut self.settings.policy.tokens {
+            let validity = token.at(time);
+            has_changed |= core::mem::replace(&mut token.validity, validity) != validity;
+            let wait_ms = match (validity, token.grant.until_s, time) {
+                (Validity::Untimed, ..) => REVIEW_MS,
+                (Validity::Valid | Validity::Ended, Some(until_s), Time::Wall(ms)) => {
+                    let left_ms = (until_s * 1000).saturating_sub(ms);
+                    if left_ms == 0 {
+                        REVIEW_MS_MAX
+                    } else {
+                        left_ms.min(REVIEW_MS_MAX)
+                    }
+                }
+                _ => continue,
+            };
+            self.review_ms = self.review_ms.min(self.now.ms + wait_ms);
+        }
+        self.wake_by(self.review_ms);
+        has_changed
+    }
+
+    /// Rights are others than before: nothing that was decided by the old ones counts any more.
+    fn change_rights(&mut self) {
+        self.memos = Memos::default();
+        self.held = None;
+        self.hub.set_readers(self.settings.policy.grants());
+        self.run_forget();
+        for index in 0..self.hub.audiences.end() {
+            if !self.hub.audiences.is_used(index) {
+                continue;
+            }
+            let reader = self.hub.audiences.audience(index).wish.reader;
+            if self.hub.readers.reads_nothing(reader) {
+                self.end_audience(index);
+            }
+        }
+        self.cut_answers();
+    }
+
+    /// Its members may read nothing any more: streams are told why, polls ask again and are told.
+    fn end_audience(&mut self, index: u32) {
+        if self.shape(index) == Shape::Answer {
+            return self.expire_polls(index, u64::MAX);
+        }
+        for slot in 0..self.slots.end() {
+            if let Some((audience, ..)) = self.slots[slot].phase.viewer()
+                && audience == index
+            {
+                self.end_viewer(slot, audience, Reason::Token);
+            }
+        }
+    }
+
+    /// Long answers that were begun with rights that are gone end where they are.
+    fn cut_answers(&mut self) {
+        let mut slot = self.slots.first(List::BUSY);
+        while slot != NOBODY {
+            let next = self.slots.next(slot);
+            if let Phase::Busy { exchange } = self.slots[slot].phase {
+                let entry = &self.exchanges[usize::from(exchange)];
+                let reader = entry.connection.asked.rights.reader;
+                let is_long = !matches!(entry.rest, Rest::Nothing);
+                if is_long && self.hub.readers.reads_nothing(reader) {
+                    self.close(slot);
+                }
+            }
+            slot = next;
+        }
+    }
+}
+
+/// The tokens of `new`, each where it was in `old`; what is in `old` alone counts no longer.
+fn merged(old: Vec<access::Token>, mut new: Vec<access::Token>) -> Vec<access::Token> {
+    let mut rows: Vec<_> = old
+        .into_iter()
+        .map(|token| {
+            let same = |other: &access::Token| {
+                other.grant.name == token.grant.name && other.sha256 == token.sha256
+            };
+            match new.iter().position(same) {
+                Some(at) => (new.remove(at), false),
+                None => {
+                    let was_free = token.validity == Validity::Removed;
+                    let validity = Validity::Removed;
+                    (access::Token { validity, ..token }, was_free)
+                }
+            }
+        })
+        .collect();
+    for token in new {
+        // A place that was left just now may still be spoken of.
+        match rows.iter_mut().find(|(_, is_free)| *is_free) {
+            Some(row) => *row = (token, false),
+            None => rows.push((token, false)),
+        }
+    }
+    rows.into_iter().map(|(token, _)| token).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Token;
+
+    #[test]
+    fn one_with_too_many_connections_is_told_so_in_whole() {
+        let text = core::str::from_utf8(TOO_MANY).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+        assert_eq!(body.trim_end(), TOO_MANY_BEHIND.reason);
+    }
+
+    #[test]
+    fn a_token_keeps_its_number() {
+        let token = |name: &str, hash| Token {
+            grant: access::Grant {
+                name: name.to_owned(),
+                ..access::Grant::default()
+            },
+            sha256: [hash; 32],
+            validity: Validity::Valid,
+        };
+        let names = |tokens: &[Token]| {
+            let row = |token: &Token| match token.validity {
+                Validity::Removed => format!("-{}", token.grant.name),
+                _ => token.grant.name.clone(),
+            };
+            tokens.iter().map(row).collect::<Vec<_>>().join(" ")
+        };
+        let tokens = merged(Vec::new(), vec![token("a", 1), token("b", 2)]);
+        assert_eq!(names(&tokens), "a b");
+        let tokens = merged(tokens, vec![token("c", 3), token("b", 2)]);
+        assert_eq!(names(&tokens), "-a b c");
+        // Another secret is another token.
+        let tokens = merged(tokens, vec![token("c", 4), token("d", 5)]);
+        assert_eq!(names(&tokens), "c -b -c d");
+    }
+}
