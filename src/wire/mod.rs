@@ -47,6 +47,7 @@
 //! | 9.3.6 | CONNECT to an invalid port is refused | all CONNECT is 501: 02 |
 //! | 10.1.1 | 100 or a final answer at once; HTTP/1.0 expects nothing | 13 |
 //! | 10.2.1, 15.5.6 | Allow in 405 | every case |
+//! | 11.6.1, 15.5.2 | WWW-Authenticate in 401 | golden `session` and `rights` |
 //! | 13.1 | If-Match and If-None-Match are looked at before the method | 06, 17 |
 //! | 14.2 | Range that is not understood is ignored | all are: 06 |
 //! | 15 | no content in 1xx, 204 and 304 | every case |
@@ -63,8 +64,9 @@
 //!   chunked. RFC 9112 section 10 (message/http) and RFC 9110 section 9.3.8: TRACE is 501, for it
 //!   shows fields to scripts.
 //! - RFC 9112 section 9.7, RFC 9110 sections 4.2.2 and 4.3.3: there is no TLS here.
-//! - RFC 9110 sections 7.8 and 15.2.2 (101): no protocol is switched to; 11 (authentication): no
-//!   401 or 407; 14.3 to 14.5 and 15.3.7: no ranges; 15.4: no redirects; 15.5.22 (426): not sent.
+//! - RFC 9110 sections 7.8 and 15.2.2 (101): no protocol is switched to; 11.7 (407): this is no
+//!   proxy; 14.3 to 14.5 and 15.3.7: no ranges; 15.4: no redirect but the 303 that answers the form
+//!   of a sign-in; 15.5.22 (426): not sent.
 //! - RFC 9110 section 9.3.4 (201 of a PUT that creates): PUT adds an event to the log as POST does.
 //!   What a GET shows then is the newest event, never what was sent as it was.
 //! - RFC 9110 sections 13.1.3 and 13.1.4: no resource has a date of modification.

@@ -31,6 +31,63 @@ fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
 }
 
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// `text` without the bytes at its start that are `wanted`, and how many those are.
+fn skip(text: &[u8], wanted: fn(u8) -> bool) -> (&[u8], usize) {
+    let count = text.iter().take_while(|byte| wanted(**byte)).count();
+    (&text[count..], count)
+}
+
+/// The text behind a quoted string of which the first quote is taken; `Err(false)` for none,
+/// `Err(true)` for one that may still be one.
+fn unquoted(mut text: &[u8]) -> Result<&[u8], bool> {
+    loop {
+        match text {
+            [] | [b'\\'] => return Err(true),
+            [b'"', rest @ ..] => return Ok(rest),
+            [b'\\', byte, rest @ ..] | [byte, rest @ ..] if is_text(*byte) => text = rest,
+            _ => return Err(false),
+        }
+    }
+}
+
+/// Whether a text is extensions, `;name`, `;name=token` or `;name="text"`, or may become some.
+fn are_extensions(mut text: &[u8], is_whole: bool) -> bool {
+    let is_space = |byte| byte == b' ' || byte == b'\t';
+    loop {
+        let spaces;
+        (text, spaces) = skip(text, is_space);
+        text = match text {
+            [] => return spaces == 0 || !is_whole,
+            [b';', rest @ ..] => skip(rest, is_space).0,
+            _ => return false,
+        };
+        let name;
+        (text, name) = skip(text, is_token);
+        if name == 0 {
+            return text.is_empty() && !is_whole;
+        }
+        let (behind, _) = skip(text, is_space);
+        let [b'=', value @ ..] = behind else {
+            continue;
+        };
+        let (value, _) = skip(value, is_space);
+        text = match value {
+            [b'"', inner @ ..] => match unquoted(inner) {
+                Ok(rest) => rest,
+                Err(may_become) => return may_become && !is_whole,
+            },
+            _ => match skip(value, is_token) {
+                (rest, 0) => return rest.is_empty() && !is_whole,
+                (rest, _) => rest,
+            },
+        };
+    }
+}
+
 /// Size and length of the extensions of a size line, which may be cut off at its end.
 fn size_line(line: &[u8], is_whole: bool) -> Option<(u64, usize)> {
     let digits = line
@@ -41,13 +98,7 @@ fn size_line(line: &[u8], is_whole: bool) -> Option<(u64, usize)> {
     if digits > LIMITS.0 || (digits == 0 && (is_whole || !line.is_empty())) {
         return None;
     }
-    let spaces = rest.iter().take_while(|byte| b" \t".contains(byte)).count();
-    let extension = &rest[spaces..];
-    let is_good = match extension {
-        [] => spaces == 0 || !is_whole,
-        [b';', text @ ..] => text.iter().all(|byte| is_text(*byte)),
-        _ => false,
-    };
+    let is_good = are_extensions(rest, is_whole);
     let text = std::str::from_utf8(&line[..digits]).ok()?;
     let size = u64::from_str_radix(text, 16).unwrap_or(0);
     is_good.then_some((size, rest.len()))
