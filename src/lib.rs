@@ -12,8 +12,8 @@
 //! - L3 `access` who may do what · `connection` one peer's requests · `peers` all peers: exchanges,
 //!   fan-out, deadlines (uses `access` and `connection`)
 //! - L4 `sockets` those of peers · `clock` · `source` the board's readings · `server` the epoll
-//!   loop, start and end · `resident` memory let go of · `doctor` what is wrong with the board, and
-//!   what mends it
+//!   loop, start and end · `resident` memory let go of · `sandbox` rights given up · `doctor` what
+//!   is wrong with the board, and what mends it
 //! - L5 `cli`, `main` flags, banner, client commands
 //!
 //! # The way of an event
@@ -39,6 +39,7 @@ pub mod config;
 pub mod doctor;
 pub mod log;
 pub mod resident;
+pub mod sandbox;
 pub mod server;
 pub mod source;
 

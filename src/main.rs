@@ -12,6 +12,7 @@ use encke::doctor;
 use encke::hub::event::State;
 use encke::log;
 use encke::peers::Settings;
+use encke::sandbox;
 use encke::server::{self, Server};
 use encke::source;
 
@@ -143,6 +144,8 @@ fn serve(args: &Args) -> io::Result<u8> {
             "started at http://{at}/ with {count} readings; {board}"
         ));
     }
+    // Everything listens, and there is no second thread yet: both are needed.
+    sandbox::confine(&config, args.flags.config.as_deref(), &args.sys_root);
     server.run(&smol::LocalExecutor::new(), &config, args.sys_root.clone())?;
     log::info(format_args!("stopped"));
     Ok(0)

@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("sockets", 4),
     ("clock", 4),
     ("resident", 4),
+    ("sandbox", 4),
     ("doctor", 4),
     ("source", 4),
     ("server", 4),
