@@ -23,6 +23,7 @@ import time
 import unittest
 
 import common
+import machine
 
 FIXTURES = common.ROOT / "tests/fixtures/sys"
 # What they have together: every kind that is found.
@@ -289,6 +290,47 @@ class ProgramTest(unittest.TestCase):
             said = lambda: "Permission denied" in server.told()
             common.wait_until(said, what=f"the complaint:\n{server.told()}")
         self.assertEqual(list(outside.path.iterdir()), [])
+
+
+# For each folder a line: "try/NUMBER 1" if a file could be made there.
+TOUCHES = """
+number=0
+for folder in /tmp /run/encke "$STATE_DIRECTORY" /var/tmp /dev/shm; do
+    touch "$folder/a" 2>/dev/null && echo "try/$number 1" || echo "try/$number 0"
+    number=$((number + 1))
+done
+sleep 60
+"""
+
+
+@needed
+@machine.needed
+class UnitTest(unittest.TestCase):
+    """The same below the real systemd, whose filter of system calls has to let it happen."""
+
+    def test_the_unit_and_landlock_together(self):
+        command = json.dumps(["sh", "-c", TOUCHES])
+        row = f'[[source]]\nkind = "exec"\nstream = true\ncommand = {command}\n'
+        drop_in = "[Service]\nStateDirectory=kept\nSystemCallErrorNumber=kill\nRestart=no\n"
+        unit = common.ROOT / "scripts/packaging/encke.service"
+        with machine.Machine() as system:
+            system.put(common.BIN, "/usr/bin/encke", 0o755)
+            system.put(unit, "/usr/lib/systemd/system/encke.service")
+            system.write("/run/systemd/system/encke.service.d/a.conf", drop_in)
+            for config, reads in [("", "/etc /etc/encke /proc /sys"), (row, "/")]:
+                system.write("/etc/encke/encke.toml", config)
+                system.run("systemctl", "daemon-reload")
+                system.run("systemctl", "restart", "encke")
+                system.run("journalctl", "--sync")
+                log = ["journalctl", "--unit", "encke", "-o", "cat", "--no-pager", "_COMM=encke"]
+                said = system.run(*log).stdout
+                self.assertRegex(said, rf"(?m)^confined by landlock {ABI}: reads {reads};")
+            topics = lambda: system.fetch("http://127.0.0.1:8080/topics")
+            common.wait_until(lambda: '"try/4"' in topics(), what="all tries")
+            events = [row["event"] for row in json.loads(topics())["topics"]]
+            could = {event["topic"]: event["value"] for event in events}
+            could = [could[f"try/{number}"] for number in range(5)]
+            self.assertEqual(could, [1, 1, 1, 0, 0])
 
 
 if __name__ == "__main__":

@@ -256,10 +256,11 @@ class JournalTest(unittest.TestCase):
             return (path / "err").read_text().splitlines()
 
     def test_lines_have_priorities_in_the_journal_only(self):
-        begun, draining, ended = self.said(common.QUIET, True)
+        begun, confined, draining, ended = self.said(common.QUIET, True)
         self.assertRegex(begun, r"^<6>started at http://127\.0\.0\.1:\d+/ with 0 readings")
+        self.assertRegex(confined, r"^(<6>confined by landlock|<5>not confined: )")
         self.assertEqual((draining, ended), ("<5>stopping: 0 viewers are told", "<6>stopped"))
-        begun, draining, ended = self.said(common.QUIET, False)
+        begun, _, draining, ended = self.said(common.QUIET, False)
         self.assertTrue(begun.startswith("encke: started at http://"), begun)
         self.assertEqual(ended, "encke: stopped")
 
@@ -347,6 +348,8 @@ class SystemdTest(unittest.TestCase):
         self.assertGreaterEqual(int(fields["Uid"].split()[0]), 61184, "a dynamic user")
         self.assertEqual(fields["NoNewPrivs"], "1")
         self.assertEqual(fields["Seccomp"], "2")
+        limits = (self.machine.root / f"proc/{self.pid()}/limits").read_text()
+        self.assertRegex(limits, r"(?m)^Max core file size +0 +0 ")
         net_bind_service = f"{1 << 10:016x}"
         self.assertEqual((fields["CapEff"], fields["CapBnd"]), (net_bind_service,) * 2)
         self.assertEqual(self.machine.run("stat", "-c", "%U", "/run/encke").stdout, "encke\n")
