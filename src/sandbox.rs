@@ -8,6 +8,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -107,7 +108,11 @@ pub fn confine(config: &Config, named: Option<&Path>, sys_root: &Path) {
             )),
             (_, landlock) => log::info(format_args!("{}", rules.told(landlock.into()))),
         },
-        Err(error) => log::warning(format_args!("not confined: landlock: {error}")),
+        Err(_) => log::warning(format_args!(
+            // What failed was a system call; all that the crate could say of it is 2 KB long.
+            "not confined: landlock: {}",
+            io::Error::last_os_error()
+        )),
     }
 }
 
@@ -181,7 +186,7 @@ impl Rules {
         }
         told += match (self.tcp, abi >= ABI::V4) {
             (false, true) => " opens no TCP connection",
-            _ => " any TCP connection",
+            _ => " opens any TCP connection",
         };
         told
     }
@@ -427,10 +432,10 @@ mod tests {
         let want = format!("reads {read}; writes nothing; runs nothing;");
         let new = format!("confined by landlock 7: {want} opens no TCP connection");
         assert_eq!(rules.told(ABI::V7), new);
-        let old = format!("confined by landlock 1: {want} any TCP connection");
+        let old = format!("confined by landlock 1: {want} opens any TCP connection");
         assert_eq!(rules.told(ABI::V1), old);
         let rules = Rules::new(&config(EXEC), None, &folder.0, &nothing);
-        let told = "confined by landlock 7: reads /; writes /dev; runs /; any TCP connection";
+        let told = "confined by landlock 7: reads /; writes /dev; runs /; opens any TCP connection";
         assert_eq!(rules.told(ABI::V7), told);
     }
 

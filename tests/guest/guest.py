@@ -269,6 +269,20 @@ class RaspberryPi3(unittest.TestCase):
         self.assertEqual(topics[CPU]["unit"], "\u00b0C")
         self.assertEqual(topics[TMP105]["unit"], "\u00b0C")
 
+    def test_1b_it_is_confined_by_this_kernel(self):
+        # Debian's kernels have landlock, and start it unless they are told otherwise.
+        line = re.search(r"confined by landlock \d+: reads /etc /proc /sys; .*", self.guest.told())
+        self.assertTrue(line, self.guest.told())
+        print(line[0], end=" ")
+        shell = "grep -q '^NoNewPrivs:.1' /proc/$(cat /run/encke.pid)/status"
+        self.assertEqual(self.guest.run(shell)[0], 0)
+        # What is allowed is known by its inode: all that need not stay is forgotten now, and what
+        # follows shows that sensors and figures are found again.
+        before = self.topics()["uptime"]["event"]["value"]
+        self.assertEqual(self.guest.run("echo 3 >/proc/sys/vm/drop_caches")[0], 0)
+        again = lambda: self.topics()["uptime"]["event"]["value"] > before
+        common.wait_until(again, 20, "a figure of /proc")
+
     def test_2_the_processor_thermometer(self):
         event = self.topics()[CPU]["event"]
         self.assertTrue(20 < event["value"] < 30, event)

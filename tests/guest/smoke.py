@@ -47,6 +47,10 @@ def smoke(target):
             topics = get(f"{url}/topics")[1]["topics"]
             names = {row["event"]["topic"] for row in topics}
             assert {"uptime", "memory/available", "load/1m"} <= names, names
+            # The emulators have no landlock, which is said once and is no obstacle.
+            confined = re.findall(r"(?m)^encke: ((?:not )?confined)\b", told(log))
+            assert len(confined) == 1, told(log)
+            assert confined == ["not confined"] or not RUNNERS[target], told(log)
             server.send_signal(signal.SIGTERM)
             assert server.wait(10) == 0, f"SIGTERM: {server.returncode}:\n{told(log)}"
         finally:

@@ -45,6 +45,8 @@ impl Fed {
             .arg(&folder)
             .arg("--config")
             .arg(folder.join("encke.toml"))
+            // Where programs may write, as a service manager says it.
+            .env("RUNTIME_DIRECTORY", &folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
