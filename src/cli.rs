@@ -1,8 +1,7 @@
 //! The command line: what was asked for, help, and the commands that need no server.
 //!
 //! Follows DESIGN.md section 3 "Command and configuration". `parse` is pure and its table says
-//! which flags and values each command takes. Serving, sensors, doctor and token are only parsed
-//! here. It never guesses: what it does not know is a `Usage` fault, and the exit code 2.
+//! which flags and values each command takes. Serving, sensors and doctor are only parsed here. It never guesses: what it does not know is a `Usage` fault, and the exit code 2.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,7 +11,6 @@ use std::path::PathBuf;
 use lexopt::Arg;
 
 use crate::config::{self, Flags, nearest};
-use crate::limits::LABEL_BYTES_MAX;
 use crate::name;
 
 pub mod banner;
@@ -20,9 +18,11 @@ mod boards;
 pub mod client;
 mod http;
 pub mod sensors;
+mod token;
 mod url;
 
 pub use boards::{Plan, boards, check};
+pub use token::token;
 pub use url::Url;
 
 /// Exit code of a command line that was not understood.
@@ -43,6 +43,8 @@ pub enum Command {
     Doctor(Args),
     /// Make a secret and its `[[token]]` row.
     Token {
+        /// Which configuration, and where it listens.
+        args: Args,
         /// The token's name, fit for the configuration.
         name: String,
     },
@@ -118,11 +120,12 @@ to any browser. Open the printed address on your phone.
   encke check                    read the configuration, show mistakes and what memory it takes
   encke doctor                   find what keeps sensors or viewers away, and what mends it
   encke boards                   list the boards that are known, and which one this is
+  encke token NAME               make a token: lines for the configuration, a link to sign in
   encke publish URL TOPIC VALUE  send one value to a server
   encke watch URL [PATTERN..]    print events as they come, one line of JSON each
 
-Flags of serve (doctor: all but --state; sensors, check: --config, --board, --sys-root; boards:
---sys-root):
+Flags of serve (doctor, token: all but --state; sensors, check: --config, --board, --sys-root;
+boards: --sys-root):
   --config FILE         read this configuration
   --board NAME          use this board's profile in place of the one that fits
   --listen ADDRESS:PORT listen here in place of [::]:8080; may be given more than once
@@ -131,10 +134,9 @@ Flags of serve (doctor: all but --state; sensors, check: --config, --board, --sy
   -h, --help            print this
   -V, --version         print the version
 
-Understood, but not there yet: encke token NAME.
-
 The configuration is TOML. Without --config it is the first of these that exists:
   $XDG_CONFIG_HOME/encke/encke.toml (or ~/.config/encke/encke.toml), /etc/encke/encke.toml
+SIGHUP reads it again while serving: tokens and the rest of who may do what count at once.
 
 Examples:
   encke --listen 0.0.0.0:80
@@ -154,6 +156,7 @@ struct Form {
 }
 
 const BOARD_FLAGS: &[&str] = &["config", "board", "sys-root"];
+const SERVER_FLAGS: &[&str] = &["config", "board", "listen", "sys-root"];
 
 /// The first is what no command means.
 const FORMS: &[Form] = &[
@@ -183,15 +186,15 @@ const FORMS: &[Form] = &[
     },
     Form {
         name: "doctor",
-        flags: &["config", "board", "listen", "sys-root"],
+        flags: SERVER_FLAGS,
         values: &[],
         make: |args, _| Ok(Command::Doctor(args)),
     },
     Form {
         name: "token",
-        flags: &[],
+        flags: SERVER_FLAGS,
         values: &["NAME"],
-        make: |_, values| token(values),
+        make: token_called,
     },
     Form {
         name: "publish",
@@ -351,13 +354,15 @@ fn take_flag(args: &mut Args, flag: &str, parser: &mut lexopt::Parser) -> Result
     Ok(())
 }
 
-fn token(values: Vec<String>) -> Result<Command, Usage> {
+fn token_called(args: Args, values: Vec<String>) -> Result<Command, Usage> {
     let name = values.concat();
-    if name.is_empty() || name.len() > LABEL_BYTES_MAX || name.contains(char::is_control) {
-        let fix = format!("1 to {LABEL_BYTES_MAX} bytes without control characters, as: phone");
-        return Err(Usage::new("this is no name for a token", fix));
+    match config::is_token_name(&name) {
+        true => Ok(Command::Token { args, name }),
+        false => {
+            let problem = format!("\"{}\" is no name for a token", name.escape_debug());
+            Err(Usage::new(problem, config::TOKEN_NAME_RULE))
+        }
     }
-    Ok(Command::Token { name })
 }
 
 fn publish(values: Vec<String>) -> Result<Command, Usage> {
@@ -440,7 +445,7 @@ mod tests {
             ("serve", Command::Serve(plain())),
             (
                 "--config f serve --board=generic --listen 127.0.0.1:1 --listen :2 --state s --sys-root r",
-                Command::Serve(full),
+                Command::Serve(full.clone()),
             ),
             ("sensors", Command::Sensors(plain())),
             ("boards", Command::Boards(plain())),
@@ -449,7 +454,18 @@ mod tests {
             (
                 "token phone",
                 Command::Token {
+                    args: plain(),
                     name: "phone".to_string(),
+                },
+            ),
+            (
+                "token --listen 127.0.0.1:1 --listen :2 --config f --board generic --sys-root r tv_2-x",
+                Command::Token {
+                    args: Args {
+                        state: None,
+                        ..full.clone()
+                    },
+                    name: "tv_2-x".to_string(),
                 },
             ),
             ("publish a:8080 /a/b 5", published("5")),
@@ -518,7 +534,21 @@ mod tests {
                 "encke boards does not take \"a\"",
                 "encke boards [flags, see encke --help]",
             ),
-            ("token", "encke token needs NAME", "encke token NAME"),
+            (
+                "token",
+                "encke token needs NAME",
+                "encke token NAME [flags, see encke --help]",
+            ),
+            (
+                "token my.phone",
+                "\"my.phone\" is no name for a token",
+                config::TOKEN_NAME_RULE,
+            ),
+            (
+                "token a --state s",
+                "encke token takes no --state",
+                "encke token NAME [flags, see encke --help]",
+            ),
             (
                 "publish a b",
                 "encke publish needs VALUE",
@@ -549,7 +579,9 @@ mod tests {
             assert_eq!(parsed(line), Err(Usage::new(problem, fix)), "{line}");
         }
         let name = |bytes: usize| parsed(&format!("token {}", "x".repeat(bytes)));
-        assert!(name(LABEL_BYTES_MAX).is_ok() && name(LABEL_BYTES_MAX + 1).is_err());
+        assert!(name(32).is_ok() && name(33).is_err());
+        let empty = parse(["token", ""].map(OsString::from));
+        assert_eq!(empty.unwrap_err().problem, "\"\" is no name for a token");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::limits::TOPICS_MAX;
+use crate::limits::{ORIGINS_MAX, OUTPUT_BYTES_MAX, TOKENS_MAX, TOPIC_BYTES_MAX, TOPICS_MAX};
 use crate::name;
 
 mod error;
@@ -23,8 +23,10 @@ mod tree;
 
 use error::Fault;
 pub use error::{ConfigError, Place, nearest};
-pub use rule::listen;
-use rule::{ANY, CORS, FACTOR, HOST, LABEL, NUMBER, ORIGIN, PATTERN, PROXY, SIZE, TOPIC};
+use rule::{
+    ANY, CORS, FACTOR, HOST, LABEL, NUMBER, ORIGIN, PATTERN, PROXY, SIZE, TOKEN_NAME, TOPIC,
+};
+pub use rule::{TOKEN_NAME_RULE, is_token_name, listen};
 use slot::{Slot, fill};
 pub use source::{Datagram, Exec, Format, SourceEntry, Stdin};
 use tree::{Entry, Given, Item, Table};
@@ -33,6 +35,13 @@ use tree::{Entry, Given, Item, Table};
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Addresses to listen on.
 const LISTEN_MAX: usize = 16;
+/// Patterns of what one token, or nobody's, may read, and of what it may write.
+const PATTERNS_MAX: usize = 64;
+
+const _: () = assert!(
+    2 * PATTERNS_MAX * (TOPIC_BYTES_MAX + 3) + 1024 <= OUTPUT_BYTES_MAX,
+    "an answer names all that one may read and write"
+);
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,9 +116,9 @@ pub struct Jsonp {
 /// `[[token]]`: a secret, known by its hash, and its rights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
-    /// What it is called in logs; no other token has it.
+    /// `[A-Za-z0-9_-]{1,32}`, in front of the dot of `NAME.SECRET`; no other token has it.
     pub name: String,
-    /// SHA-256 of the secret.
+    /// SHA-256 of the secret; no other token has it.
     pub sha256: [u8; 32],
     /// Patterns of the topics it may read.
     pub read: Vec<String>,
@@ -269,6 +278,10 @@ impl Config {
         let span = item.span.clone();
         let row = table_of(item, "a table for each, as [[...]] or {...}")?;
         match key {
+            "token" if self.tokens.len() == TOKENS_MAX => {
+                let problem = format!("more than {TOKENS_MAX} tokens");
+                return Err(Fault::new(span, problem, "remove those that nobody uses"));
+            }
             "token" => self.tokens.push(token(span, row, &self.tokens)?),
             "source" => {
                 let source = source::source(span, row, layer, &self.source)?;
@@ -298,6 +311,15 @@ impl Config {
         ];
         fill(table, HERE, &mut slots)?;
         server.heartbeat_ms = heartbeat_ms.unwrap_or(server.heartbeat_ms);
+        few_patterns(table, &[("read", &server.read)])?;
+        let origins = server.origins.len() + server.cors.len();
+        if let Some(entry) = table.find("cors").or_else(|| table.find("origins"))
+            && origins > ORIGINS_MAX
+        {
+            let problem = format!("{origins} origins in `origins` and `cors` together");
+            let fix = format!("give at most {ORIGINS_MAX}");
+            return Err(Fault::new(entry.item.span.clone(), problem, fix));
+        }
         match table.find("listen") {
             Some(entry) if !(1..=LISTEN_MAX).contains(&server.listen.len()) => {
                 let problem = format!("{} addresses to listen on", server.listen.len());
@@ -394,7 +416,7 @@ fn token(span: Range<usize>, table: &Table, others: &[Token]) -> Result<Token, F
     let (mut name, mut sha256, mut until) = (None, None, None);
     let (mut read, mut write) = (Vec::new(), Vec::new());
     let mut slots = [
-        ("name", Slot::Text(&mut name, LABEL)),
+        ("name", Slot::Text(&mut name, TOKEN_NAME)),
         ("sha256", Slot::Sha256(&mut sha256)),
         ("read", Slot::Texts(&mut read, PATTERN)),
         ("write", Slot::Texts(&mut write, PATTERN)),
@@ -411,6 +433,12 @@ fn token(span: Range<usize>, table: &Table, others: &[Token]) -> Result<Token, F
             "give each token a name of its own",
         ));
     }
+    if let Some(other) = others.iter().find(|other| other.sha256 == sha256) {
+        let problem = format!("\"{name}\" has the same secret as \"{}\"", other.name);
+        let fix = format!("make one of its own with `encke token {name}`");
+        return Err(Fault::new(span, problem, fix));
+    }
+    few_patterns(table, &[("read", &read), ("write", &write)])?;
     Ok(Token {
         name,
         sha256,
@@ -418,6 +446,20 @@ fn token(span: Range<usize>, table: &Table, others: &[Token]) -> Result<Token, F
         write,
         until,
     })
+}
+
+/// Each list of patterns is short enough for the answer that names it.
+fn few_patterns(table: &Table, lists: &[(&str, &Vec<String>)]) -> Result<(), Fault> {
+    for (key, patterns) in lists {
+        if let Some(entry) = table.find(key)
+            && patterns.len() > PATTERNS_MAX
+        {
+            let problem = format!("{} patterns in `{key}`", patterns.len());
+            let fix = format!("give at most {PATTERNS_MAX}; + and # stand for many topics");
+            return Err(Fault::new(entry.item.span.clone(), problem, fix));
+        }
+    }
+    Ok(())
 }
 
 fn topic(span: Range<usize>, table: &Table) -> Result<TopicRule, Fault> {
@@ -639,6 +681,136 @@ mod tests {
         let listens = |count| format!("[server]\nlisten = [{}]", "\":80\",".repeat(count));
         assert!(config(&listens(LISTEN_MAX)).is_ok());
         assert!(config(&listens(LISTEN_MAX + 1)).is_err());
+    }
+
+    fn tokens(count: usize) -> String {
+        let row = |n| format!("[[token]]\nname = \"t{n}\"\nsha256 = \"{n:064x}\"\n");
+        (0..count).map(row).collect()
+    }
+
+    #[test]
+    fn rights_at_and_above() {
+        assert_eq!(config(&tokens(TOKENS_MAX)).unwrap().tokens.len(), 64);
+        let above = error(&tokens(TOKENS_MAX + 1));
+        let want = "encke.toml:193:1: more than 64 tokens\n";
+        assert!(above.starts_with(want), "{above}");
+        let generic = tokens(TOKENS_MAX);
+        let below = Layer {
+            file: "generic",
+            text: &generic,
+            is_profile: true,
+        };
+        let row = tokens(1).replace("t0", "more").replace("00\"", "ff\"");
+        let file = Layer {
+            file: "encke.toml",
+            text: &row,
+            is_profile: false,
+        };
+        let above = Config::new(&[below, file]).unwrap_err();
+        assert_eq!(above.problem, "more than 64 tokens", "in all layers");
+
+        let origins = |origins: usize, cors: usize| {
+            let list = |count| "\"http://a\",".repeat(count);
+            let (origins, cors) = (list(origins), list(cors));
+            config(&format!("[server]\norigins = [{origins}]\ncors = [{cors}]"))
+        };
+        assert!(origins(ORIGINS_MAX, 0).is_ok() && origins(0, ORIGINS_MAX).is_ok());
+        assert!(origins(40, ORIGINS_MAX - 40).is_ok());
+        let above = origins(40, ORIGINS_MAX - 39).unwrap_err();
+        let want = "65 origins in `origins` and `cors` together";
+        assert_eq!((&above.problem[..], above.place.unwrap().line), (want, 3));
+        let alone = format!("[server]\norigins = [{}]", "\"null\",".repeat(65));
+        assert!(error(&alone).starts_with("encke.toml:2:11: 65 origins in "));
+
+        for (text, key) in [
+            ("[server]\n".to_owned(), "read"),
+            (tokens(1), "read"),
+            (tokens(1), "write"),
+        ] {
+            let with = |count| config(&format!("{text}{key} = [{}]", "\"a/+\",".repeat(count)));
+            assert!(with(PATTERNS_MAX).is_ok(), "{key}");
+            let above = with(PATTERNS_MAX + 1).unwrap_err();
+            assert_eq!(above.problem, format!("65 patterns in `{key}`"));
+        }
+    }
+
+    #[test]
+    fn reading_is_open_until_it_is_closed() {
+        let read = |line: &str| config(&format!("[server]\n{line}")).map(|c| c.server.read);
+        assert_eq!(read("").unwrap(), ["#"]);
+        assert_eq!(read("read = []").unwrap(), [""; 0]);
+        assert_eq!(read("read = [\"/cpu/+\", \"a\"]").unwrap(), ["cpu/+", "a"]);
+        assert_eq!(
+            error("[server]\nread = [\"cpu/*\"]"),
+            "encke.toml:2:9: invalid value: string \"cpu/*\"\n  |\n2 | read = [\"cpu/*\"]\n  \
+             |         ^^^^^^^\nfix: write a pattern: a topic in which a segment may be + (any one) \
+             and the last may be # (all below)"
+        );
+        assert_eq!(
+            read("read = false").unwrap_err().fix,
+            "write a list, as [\"...\"]"
+        );
+        // A later layer closes what an earlier one opens.
+        let layer = |file, text, is_profile| Layer {
+            file,
+            text,
+            is_profile,
+        };
+        let open = layer("generic", "[server]\nread = [\"a\"]", true);
+        let closed = layer("encke.toml", "[server]\nread = []", false);
+        assert!(Config::new(&[open, closed]).unwrap().server.read.is_empty());
+        assert_eq!(Config::new(&[open]).unwrap().server.read, ["a"]);
+    }
+
+    #[test]
+    fn tokens_are_called_so_that_a_dot_can_follow() {
+        let called =
+            |name: &str| config(&format!("[[token]]\nname = {name:?}\nsha256 = \"{HASH}\""));
+        let longest = "x".repeat(32);
+        for name in ["a", "Phone-2_x", &longest] {
+            assert_eq!(called(name).unwrap().tokens[0].name, name);
+        }
+        for name in ["", "a.b", "a b", "t\u{e9}l", "a\n", "a/b", &(longest + "x")] {
+            let error = called(name).expect_err(name);
+            assert_eq!(error.place.unwrap().line, 2, "{name}");
+            assert_eq!(
+                error.fix,
+                "write a token's name: 1 to 32 of the characters A-Z a-z 0-9 _ -, as \"phone\""
+            );
+        }
+    }
+
+    #[test]
+    fn two_tokens_with_one_secret_are_refused() {
+        let row = |name: &str| format!("[[token]]\nname = \"{name}\"\nsha256 = \"{HASH}\"\n");
+        assert_eq!(
+            error(&(row("a") + &row("b").replace("9f86", "9F86"))),
+            "encke.toml:4:1: \"b\" has the same secret as \"a\"\n  |\n4 | [[token]]\n  | ^^^^^^^^^\n\
+             fix: make one of its own with `encke token b`"
+        );
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_its_hash_is_not_shown() {
+        for value in [
+            "sha256 = \"s3cret\"",
+            "sha256=s3cret",
+            "  sha256 = \"s3cret",
+            "sha256 = ['s3cret']",
+            "sha265 = \"s3cret\"",
+            "secret = \"s3cret\"",
+        ] {
+            let said = error(&format!("[[token]]\nname = \"a\"\n{value}\n"));
+            assert!(said.starts_with("encke.toml:3:"), "{said}");
+            assert!(
+                !said.contains("s3cret") && said.contains("= ...\n"),
+                "{said}"
+            );
+        }
+        let inline = "token = [{ name = \"a\", sha256 = \"s3cret\" }]";
+        let want = "encke.toml:1:33: invalid value: no SHA-256\n  |\n\
+                    1 | token = [{ name = \"a\", sha256 = ...\n";
+        assert!(error(inline).starts_with(want), "{}", error(inline));
     }
 
     #[test]
@@ -922,7 +1094,7 @@ mod tests {
             ),
             (
                 "[[token]]\nsha256 = \"00\"",
-                "2:10 invalid value: string \"00\"",
+                "2:10 invalid value: no SHA-256",
                 "write the 64 hexadecimal digits that `encke token NAME` prints",
             ),
             (

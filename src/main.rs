@@ -44,13 +44,9 @@ fn run(command: Command) -> io::Result<u8> {
         }
         Command::Watch { url, patterns } => client::watch(&url, &patterns, &mut out, &mut err),
         Command::Doctor(args) => doctor(&args),
-        Command::Token { .. } => {
-            writeln!(
-                err,
-                "encke: this command is not part of {} yet",
-                cli::VERSION
-            )?;
-            Ok(1)
+        Command::Token { args, name } => {
+            let is_terminal = out.is_terminal();
+            cli::token(&args, &name, &mut out, &mut err, is_terminal)
         }
         Command::Help => write!(out, "{}", cli::HELP).map(|()| 0),
         Command::Version => writeln!(out, "{}", cli::VERSION).map(|()| 0),
@@ -109,7 +105,7 @@ fn serve(args: &Args) -> io::Result<u8> {
             config.limits.viewers
         ));
     }
-    let server = match listen(&config, settings, &args.sys_root) {
+    let mut server = match listen(&config, settings, &args.sys_root) {
         Ok(server) => server,
         Err(code) => return Ok(code),
     };
@@ -131,6 +127,7 @@ fn serve(args: &Args) -> io::Result<u8> {
                 _ => (r.topic, r.value, r.unit),
             })
             .collect(),
+        has_tokens: !config.tokens.is_empty(),
         board,
         costs,
         memory: config.board.memory,
@@ -144,6 +141,7 @@ fn serve(args: &Args) -> io::Result<u8> {
             "started at http://{at}/ with {count} readings; {board}"
         ));
     }
+    server.reload_with(args.flags.clone(), &config, &args.sys_root);
     // Everything listens, and there is no second thread yet: both are needed.
     sandbox::confine(&config, args.flags.config.as_deref(), &args.sys_root);
     server.run(&smol::LocalExecutor::new(), &config, args.sys_root.clone())?;

@@ -5,8 +5,10 @@
 //! event of the turn goes out, one send for each viewer. It decides nothing about HTTP or events.
 
 mod activation;
+mod guard;
 mod notify;
 mod policy;
+mod reload;
 mod roll;
 mod tasks;
 
@@ -31,7 +33,7 @@ use smol::stream::StreamExt;
 
 use crate::by_name::ByName;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Flags};
 use crate::hub::event::{State, Time};
 use crate::hub::topic::Naming;
 use crate::hub::{Now, Refused};
@@ -41,8 +43,10 @@ use crate::resident;
 use crate::sockets::{self, Accepted, Sockets, TOKEN};
 use crate::source;
 pub use activation::handed;
+use guard::Guard;
 use notify::Notify;
 pub use policy::policy;
+use reload::Reload;
 use roll::Roll;
 
 use tasks::{Bell, Tasks};
@@ -82,7 +86,7 @@ enum Message {
         topic: String,
         about: source::About,
     },
-    Signal,
+    Signal(Signal),
 }
 
 /// Where tasks leave messages; the loop takes them between turns.
@@ -125,6 +129,9 @@ pub struct Server {
     let_go_ms: (u64, u64),
     drain_until_ms: Option<u64>,
     notify: Notify,
+    guard: Guard,
+    /// How the configuration is read again; without it nothing is.
+    reload: Option<Reload>,
     roll: Roll,
     few_descriptors: log::Seldom,
     few_topics: log::Seldom,
@@ -232,10 +239,17 @@ impl Server {
             let_go_ms: (now.ms + LET_GO_MS.0, now.ms + LET_GO_MS.1),
             drain_until_ms: None,
             notify: Notify::new(),
+            guard: Guard::default(),
+            reload: None,
             roll: Roll::new(now.ms),
             few_descriptors: log::Seldom::default(),
             few_topics: log::Seldom::default(),
         })
+    }
+
+    /// From now on SIGHUP reads the configuration again that these flags name, as `config` was.
+    pub fn reload_with(&mut self, flags: Flags, config: &Config, sys_root: &Path) {
+        self.reload = Some(Reload::new(flags, sys_root.to_owned(), config.clone()));
     }
 
     /// The addresses that are listened at, ports chosen by the kernel included.
@@ -256,11 +270,12 @@ impl Server {
         sys_root: PathBuf,
     ) -> io::Result<()> {
         let inbox = Rc::new(Inbox::default());
-        let mut signals = Signals::new([Signal::Term, Signal::Int])?;
+        let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])?;
         let told = inbox.clone();
         let watch_signals = async move {
-            while signals.next().await.is_some() {
-                told.0.borrow_mut().push_back(Message::Signal);
+            while let Some(signal) = signals.next().await {
+                let signal = signal.unwrap_or(Signal::Term);
+                told.0.borrow_mut().push_back(Message::Signal(signal));
             }
         };
         executor.spawn(watch_signals).detach();
@@ -320,6 +335,7 @@ impl Server {
     fn arm(&mut self) {
         let mut wake_ms = self.peers.wake_ms().min(self.recheck_ms);
         wake_ms = wake_ms.min(self.notify.due_ms()).min(self.let_go_ms.0);
+        wake_ms = wake_ms.min(self.guard.due_ms());
         if self.accepting {
             wake_ms = wake_ms.min(self.accept_after_ms);
         }
@@ -420,21 +436,48 @@ impl Server {
                     self.describe(&topic, &about);
                     *self.abouts.find_or_add(&topic, Default::default) = about;
                 }
-                Message::Signal if self.drain_until_ms.is_some() => {
-                    source::end_commands();
-                    std::process::exit(0);
-                }
-                Message::Signal => {
-                    self.drain_until_ms = Some(self.peers.now().ms + DRAIN_MS);
-                    self.notify.stopping();
-                    log::notice(format_args!(
-                        "stopping: {} viewers are told",
-                        self.viewers()
-                    ));
-                    self.peers.say_goodbye();
-                }
+                Message::Signal(signal) => self.obey_signal(signal),
             }
         }
+    }
+
+    fn obey_signal(&mut self, signal: Signal) {
+        let reload = self.reload.as_ref().filter(|reload| !reload.is_hung_up());
+        match (signal, reload, self.drain_until_ms) {
+            (Signal::Hup, _, Some(_)) => {}
+            (Signal::Hup, Some(_), None) => self.read_again(),
+            (_, _, Some(_)) => {
+                source::end_commands();
+                std::process::exit(0);
+            }
+            (_, _, None) => {
+                self.drain_until_ms = Some(self.peers.now().ms + DRAIN_MS);
+                self.notify.stopping();
+                log::notice(format_args!(
+                    "stopping: {} viewers are told",
+                    self.viewers()
+                ));
+                self.peers.say_goodbye();
+            }
+        }
+    }
+
+    /// Reads the configuration again; a faulty one changes nothing.
+    fn read_again(&mut self) {
+        let Some(reload) = &self.reload else {
+            return;
+        };
+        self.notify.reloading();
+        match reload.again() {
+            Ok(again) => {
+                log::notice(format_args!("{}", again.line()));
+                self.peers.obey(again.policy);
+            }
+            Err(error) => log::error(format_args!(
+                "the configuration has a mistake, so all stays as it was:\n{error}"
+            )),
+        }
+        self.notify.reloaded();
     }
 
     fn publish(&mut self, topic: &str, value: &str, state: State) {
@@ -486,6 +529,9 @@ impl Server {
         }
         if now_ms >= self.recheck_ms {
             self.clock.recheck();
+            if let Some(links) = policy::links() {
+                self.peers.link(links);
+            }
             let known = matches!(self.peers.now().time, Time::Wall(_));
             self.recheck_ms = now_ms
                 + if known {
@@ -494,6 +540,8 @@ impl Server {
                     CLOCK_UNKNOWN_MS
                 };
         }
+        let counts = &self.peers.counters.refusals;
+        self.guard.look(counts, &self.peers.refused_last, now_ms);
         if now_ms >= self.let_go_ms.0 {
             resident::let_go_of_code();
             self.let_go_ms = (self.let_go_ms.1, u64::MAX);

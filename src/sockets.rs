@@ -18,7 +18,7 @@ use rustix::net::{
     sockopt,
 };
 
-use crate::access::{Peer, UNKNOWN};
+use crate::access::{Network, Peer, Policy, UNKNOWN};
 use crate::peers::{Outlet, Peers, Received, Sent};
 
 /// Not std's 128: in a storm of reconnecting viewers SYNs would be dropped, for a second each.
@@ -144,6 +144,16 @@ impl Peers<Sockets> {
     pub fn end_turn(&mut self) {
         self.sweep();
         self.flush();
+    }
+
+    /// Who may do what from now on.
+    pub fn obey(&mut self, policy: Policy) {
+        self.set_policy(policy);
+    }
+
+    /// Which networks are on-link from now on.
+    pub fn link(&mut self, links: Vec<Network>) {
+        self.set_links(links);
     }
 
     /// The server goes down: everybody is told.

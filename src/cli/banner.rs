@@ -27,6 +27,8 @@ pub struct Facts {
     pub addresses: Vec<SocketAddr>,
     /// The name before `.local`, when it is announced.
     pub name: Option<String>,
+    /// Whether anybody can sign in.
+    pub has_tokens: bool,
     /// The board and its profile.
     pub board: String,
     /// Topic, value and unit.
@@ -62,6 +64,12 @@ pub fn banner(out: &mut impl Write, facts: &Facts) -> io::Result<()> {
             out,
             "\n  http://{name}.local:{}/  (not on every phone)",
             first.port()
+        )?;
+    }
+    if !facts.has_tokens {
+        writeln!(
+            out,
+            "\n  nobody can sign in yet: encke token NAME makes a token"
         )?;
     }
     writeln!(out, "\n  board: {}", facts.board)?;
@@ -137,7 +145,7 @@ fn limits(out: &mut impl Write, costs: &[Cost], memory: Option<u64>) -> io::Resu
 }
 
 /// Draws `text`, two rows of modules a line, with the quiet zone that ISO/IEC 18004 asks for.
-fn qr(out: &mut impl Write, text: &str) -> io::Result<()> {
+pub(super) fn qr(out: &mut impl Write, text: &str) -> io::Result<()> {
     const QUIET: i32 = 4;
     let Ok(code) = QrCode::encode_text(text, QrCodeEcc::Low) else {
         return Ok(());
@@ -238,6 +246,7 @@ mod tests {
                 "[fd00::2]:8080".parse().unwrap(),
             ],
             name: Some(text("greenhouse")),
+            has_tokens: true,
             sensors: vec![
                 (text("cpu/temperature"), text("47.2"), text("\u{b0}C")),
                 (text("cpu/load"), text("0.15"), text("")),
@@ -267,6 +276,15 @@ mod tests {
              all together                   1615680\n  \
              the board allows              33554432\n"
         );
+    }
+
+    #[test]
+    fn who_has_no_token_is_told_how_to_make_one() {
+        let mut facts = facts();
+        assert!(!printed(&facts).contains("encke token"));
+        facts.has_tokens = false;
+        let line = "\n\n  nobody can sign in yet: encke token NAME makes a token\n\n  board: ";
+        assert!(printed(&facts).contains(line));
     }
 
     #[test]

@@ -49,15 +49,26 @@ impl Place {
         let marked = text
             .get(at..span.end.min(stop))
             .map_or(0, |marked| marked.chars().count());
+        let line = &text[start..stop];
         Place {
             line: text[..start].matches('\n').count() + 1,
             column: text[start..at].chars().count() + 1,
-            excerpt: text[start..stop]
+            excerpt: without_secret(line)
                 .replace(|c: char| c.is_control(), " ")
                 .trim_end()
                 .to_string(),
             width: marked.max(1),
         }
+    }
+}
+
+/// A line as it may be shown: somebody may have written a secret in place of its hash.
+fn without_secret(line: &str) -> String {
+    let names = ["sha2", "secret"];
+    let value = |name: &str| Some(line.find(name)? + line[line.find(name)?..].find('=')?);
+    match names.into_iter().find_map(value) {
+        Some(at) => format!("{}= ...", &line[..at]),
+        None => line.to_owned(),
     }
 }
 

@@ -35,6 +35,10 @@ impl Text {
 const HOST_BYTES_MAX: usize = 128;
 /// Bytes of an origin: answers name it, in a head of 2,048 bytes.
 const ORIGIN_BYTES_MAX: usize = 200;
+/// What a token may be called, as a sentence of errors.
+pub const TOKEN_NAME_RULE: &str =
+    "a token's name is 1 to 32 of the characters A-Z a-z 0-9 _ -, as \"phone\"";
+const TOKEN_NAME_BYTES_MAX: usize = 32;
 /// Bytes of a unix socket's path (unix(7): `sun_path` without its last zero).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -60,6 +64,10 @@ pub(super) const ANY: &Text = &Text {
 pub(super) const LABEL: &Text = &Text {
     right: "1 to 64 bytes of text without control characters",
     check: |text| kept(text, is_label),
+};
+pub(super) const TOKEN_NAME: &Text = &Text {
+    right: TOKEN_NAME_RULE,
+    check: |text| kept(text, is_token_name),
 };
 pub(super) const HOST: &Text = &Text {
     right: "a host name without scheme or path, as \"encke.example:8080\", of at most 128 bytes",
@@ -169,6 +177,12 @@ fn is_network(text: &str) -> bool {
         Err(_) => return false,
     };
     bits.parse::<u8>().is_ok_and(|bits| bits <= bits_max)
+}
+
+/// Whether a token may be called so: it stands in front of the dot of `NAME.SECRET`.
+pub fn is_token_name(text: &str) -> bool {
+    let is_right = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    (1..=TOKEN_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_right)
 }
 
 fn is_label(text: &str) -> bool {

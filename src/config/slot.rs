@@ -105,8 +105,11 @@ impl Slot<'_> {
                 }
             }
             Slot::Sha256(slot) => {
-                let right = "the 64 hexadecimal digits that `encke token NAME` prints";
-                let wrong = || Fault::wrong(item, right);
+                // It is not shown: it may be the secret itself.
+                let wrong = || {
+                    let fix = "write the 64 hexadecimal digits that `encke token NAME` prints";
+                    Fault::new(item.span.clone(), "invalid value: no SHA-256", fix)
+                };
                 **slot = Some(text(item).and_then(rule::sha256).ok_or_else(wrong)?);
             }
             Slot::Until(slot) => **slot = Some(until(item)?),

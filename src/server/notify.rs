@@ -1,4 +1,4 @@
-//! What the service manager is told: that we are ready, alive, stopping, and how it goes.
+//! What the service manager is told: that we are ready, alive, reloading, stopping, and how it goes.
 //!
 //! sd_notify(3), sd_watchdog_enabled(3), systemd.service(5). It is told from the loop, so a loop
 //! that hangs falls silent by itself; it is fed only while the sources go on too. Without
@@ -97,6 +97,23 @@ impl Notify {
         self.status = status;
     }
 
+    /// Says that the configuration is being read again; `reloaded` is to follow.
+    pub(super) fn reloading(&mut self) {
+        let now = NotifyState::monotonic_usec_now();
+        if self.is_ready
+            && let Ok(now) = now
+        {
+            let _ = (self.send)(&[NotifyState::Reloading, now]);
+        }
+    }
+
+    /// Says that it was read.
+    pub(super) fn reloaded(&mut self) {
+        if self.is_ready {
+            let _ = (self.send)(&[NotifyState::Ready]);
+        }
+    }
+
     /// Says that the end has begun.
     pub(super) fn stopping(&mut self) {
         if self.due_ms != u64::MAX {
@@ -176,6 +193,21 @@ mod tests {
             told(&mut notify, 1 + 2 * STATUS_MS, false, "b"),
             ["STATUS=b"]
         );
+    }
+
+    #[test]
+    fn a_reload_is_told_with_its_time_and_its_end() {
+        let mut notify = notify(true);
+        notify.reloading();
+        notify.reloaded();
+        assert_eq!(SENT.take(), [""; 0], "not before it was ready");
+        told(&mut notify, 1, true, "");
+        notify.reloading();
+        notify.reloaded();
+        let sent = SENT.take();
+        let time = sent[0].strip_prefix("RELOADING=1 MONOTONIC_USEC=").unwrap();
+        assert!(time.parse::<u64>().unwrap() > 0);
+        assert_eq!(sent[1..], ["READY=1"]);
     }
 
     #[test]
