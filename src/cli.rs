@@ -1,7 +1,8 @@
 //! The command line: what was asked for, help, and the commands that need no server.
 //!
 //! Follows DESIGN.md section 3 "Command and configuration". `parse` is pure and its table says
-//! which flags and values each command takes. Serving, sensors and doctor are only parsed here. It never guesses: what it does not know is a `Usage` fault, and the exit code 2.
+//! which flags and values each command takes. Serving, sensors and doctor are only parsed here.
+//! It never guesses: what it does not know is a `Usage` fault, and the exit code 2.
 
 use std::ffi::OsString;
 use std::fmt;

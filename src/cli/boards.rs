@@ -289,6 +289,14 @@ mod tests {
             said.starts_with("F:2:9: invalid value: integer `7`\n"),
             "{said}"
         );
+        let (code, said) = checked("[server]\nread = []\n", args("none"));
+        assert!(code == 0 && said.starts_with("F: ok\n"), "{said}");
+        let (code, said) = checked("[server]\nread = [\"a b\"]\n", args("none"));
+        assert_eq!(code, 1);
+        assert!(
+            said.starts_with("F:2:9: invalid value: string \"a b\"\n"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -59,6 +59,8 @@ class Readme(unittest.TestCase):
         common.wait_until(cls.answers, 280, "the server that scripts/run starts")
         time.sleep(2)  # until every figure has a value
 
+    token = "SECRET"
+
     @classmethod
     def answers(cls):
         if cls.server.poll() is not None:
@@ -79,8 +81,20 @@ class Readme(unittest.TestCase):
         cls.log.close()
         cls.folder.cleanup()
 
+    def use_token(self, printed):
+        """Does what README.md says is to be done with what `encke token` printed."""
+        rows, rest = printed.split("\n\n", 1)
+        type(self).token = re.search(r"phone\.(\w+)", rest)[1]
+        config = pathlib.Path(self.environment["XDG_CONFIG_HOME"]) / "encke/encke.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text(rows + "\n")
+        self.server.send_signal(signal.SIGHUP)
+        is_read = lambda: "1 token;" in (pathlib.Path(self.folder.name) / "log").read_text()
+        common.wait_until(is_read, what="the token in the log")
+
     def run_line(self, line):
         """Exit code, output and errors. A stream is ended after some seconds."""
+        line = line.replace("phone.SECRET", f"phone.{self.token}")
         line = line.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
         target = self.environment["CARGO_TARGET_DIR"]
         line = line.replace("target/release/encke", f"{target}/release/encke")
@@ -100,13 +114,17 @@ class Readme(unittest.TestCase):
     def test_every_command(self):
         lines = commands()
         self.assertEqual(lines[:2], [START, TEST])
-        self.assertGreater(len(lines), 20)
+        self.assertGreater(len(lines), 30)
         # On a board the program is there already; here it is put where the shell finds it.
         for line in sorted(lines[2:], key=lambda line: not line.startswith("install ")):
             with self.subTest(line):
                 code, out, err = self.run_line(line)
                 print(f"$ {line}\n{out[:200]}", flush=True)
                 self.assertEqual(code, 0, err)
+                if line.startswith("encke token"):
+                    self.use_token(out)
+                if line.endswith("%{http_code}'"):
+                    self.assertEqual(out, "303")
                 self.assertNotRegex(out, r"^(there is no|this |the body|only this board)")
                 if line.startswith("curl -N"):
                     self.assertIn("hello", out)
@@ -125,7 +143,7 @@ class Readme(unittest.TestCase):
         source = "".join(
             (common.ROOT / path).read_text()
             for path in ["src/limits.rs", "boards/generic.toml", "src/peers/sweep.rs", "src/server.rs",
-                         "src/sockets.rs"])
+                         "src/sockets.rs", "src/config.rs", "src/access/token.rs"])
         for pattern, words in [
             (r"viewers = 10000", "| 10000, or fewer"),
             (r"pages = 256", "(`pages`) | 256 |"),
@@ -139,6 +157,13 @@ class Readme(unittest.TestCase):
             (r"PATTERNS_BYTES_MAX: usize = 1024;", "| 1024 bytes |"),
             (r"PUBLISH_EVENTS_MAX: usize = 256;", "`POST /topics` | 256 |"),
             (r"JSON_DEPTH_MAX: usize = 64;", "nesting of JSON | 64 |"),
+            (r"TOKENS_MAX: usize = 64;", "tokens (`[[token]]`); patterns each may read, and write | 64; 64 |"),
+            (r"const PATTERNS_MAX: usize = 64;", "patterns each may read, and write | 64; 64 |"),
+            (r"ORIGINS_MAX: usize = 64;", "`origins` and `cors` together | 64 |"),
+            (r"per_address = 64", "network of 64 bits is one | 64 |"),
+            (r"FREE_GUESSES: u32 = 5;", "| 5 within 10 minutes | 429"),
+            (r"FORGET_MS: u64 = 600_000;", "| 5 within 10 minutes | 429"),
+            (r"WAIT_DOUBLINGS: u32 = 8;", "up to 256 s |"),
             (r"TOPIC_BYTES_MAX: usize = 96;", "| 96 bytes; 8 segments of 32"),
             (r"IDLE_MS: u64 = 20_000;", "idle connections | 20 s |"),
             (r"HEAD_MS: u64 = 10_000;", "| 10 s; 60 s |"),

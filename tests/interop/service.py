@@ -388,6 +388,25 @@ class SystemdTest(unittest.TestCase):
         common.wait_until(lambda: "ok" in self.health(), what="its answer")
         self.assertEqual(self.machine.show("encke.service", "NRestarts"), "1")
 
+    def test_a_reload_changes_rights_and_not_the_process(self):
+        self.start()
+        self.addCleanup(self.machine.write, "/etc/encke/encke.toml", "")
+        first, topics = self.pid(), lambda: self.machine.fetch("http://127.0.0.1:8080/topics")
+        self.assertIn('"topics":', topics())
+        self.machine.write("/etc/encke/encke.toml", "[server]\nread = []\n")
+        self.systemctl("reload", "encke.service")
+        common.wait_until(lambda: not topics(), what="a refusal")
+        self.assertIn('"status":"ok"', self.health())
+        self.machine.write("/etc/encke/encke.toml", "[server]\nread = []]\n")
+        self.systemctl("reload", "encke.service")
+        command = ["journalctl", "--unit", "encke", "-p", "err", "-o", "cat", "--no-pager"]
+        told = lambda: "/etc/encke/encke.toml:2:10: " in self.machine.run(*command).stdout
+        common.wait_until(told, what="an error in the journal")
+        self.assertEqual(topics(), "", "it stays as it was")
+        self.assertEqual(self.machine.show("encke.service", "ActiveState"), "active")
+        self.assertEqual(self.machine.show("encke.service", "NRestarts"), "0")
+        self.assertEqual(self.pid(), first)
+
     def test_the_socket_hands_over_port_80(self):
         self.start("encke.socket")
         self.assertEqual(self.machine.show("encke.service", "ActiveState"), "inactive")

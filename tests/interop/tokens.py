@@ -17,6 +17,7 @@ import time
 import unittest
 
 import common
+import machine
 
 CLOSED = common.QUIET + "[server]\nread = []\n"
 
@@ -379,6 +380,36 @@ class Rights(Case):
         self.server.end()
         self.server.start()
         self.assertNotIn("encke token NAME", self.log()[before:])
+
+
+@machine.needed
+class OnLink(unittest.TestCase):
+    """Networks that are on-link may read without a token, also those that come after the start."""
+
+    def test_an_address_that_comes_later(self):
+        folder = tempfile.TemporaryDirectory(prefix="encke-token-")
+        self.addCleanup(folder.cleanup)
+        (pathlib.Path(folder.name) / "encke.toml").write_text(common.QUIET)
+        # A board that does not know the time looks again every 5 s, any other every 60 s.
+        root = common.ROOT / "tests/fixtures/sys/board-pi-zero-w"
+        command = ["unshare", "--net", "bash", "-c", 'ip link set lo up; exec "$@"', "-", common.BIN]
+        command += ["--config", f"{folder.name}/encke.toml", "--listen", ":8080", "--sys-root", root]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        inside = ["nsenter", "--net", "--target", str(process.pid)]
+
+        def status(host, *args):
+            ask = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", *args]
+            done = subprocess.run([*inside, *ask, f"http://{host}:8080/topics"], capture_output=True)
+            return int(done.stdout or 0)
+
+        common.wait_until(lambda: status("127.0.0.1") == 200, what="an answer")
+        for address in ("203.0.113.1/24", "203.0.113.2/24"):
+            subprocess.run([*inside, "ip", "address", "add", address, "dev", "lo"], check=True)
+        near = lambda: status("203.0.113.1", "--interface", "203.0.113.2")
+        self.assertEqual(near(), 401, "not looked at yet")
+        common.wait_until(lambda: near() == 200, 8, "the network is known")
 
 
 class Signals(unittest.TestCase):
