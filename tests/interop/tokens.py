@@ -271,6 +271,41 @@ class Ends(Case):
         self.reload(CLOSED + gone.rows + stays.rows)
         self.assertEqual(self.status("/topics", *bearer(gone.token)), 200, "it is back")
 
+    def test_a_new_secret_for_an_old_name(self):
+        old = self.sign_up("phone")
+        stream, one = Stream(self, "/events/sse", old.token), self.server.config
+        for _ in range(3):
+            one.write_text(CLOSED)
+            new = self.make("phone")
+            self.reload(CLOSED + new.rows)
+            for shown in (new.token, new.secret):
+                self.assertEqual(self.status("/topics", *bearer(shown)), 200)
+            self.assertEqual(self.status("/topics", *bearer(old.token)), 401)
+            self.reload(CLOSED + new.rows.replace('"phone"', '"tablet"'))
+            self.assertEqual(self.status("/topics", *bearer(f"tablet.{new.secret}")), 200)
+            self.assertEqual(self.status("/topics", *bearer(new.secret)), 200)
+            # The old name is not the secret's any more.
+            self.assertEqual(self.status("/topics", *bearer(new.token), "--interface", "127.0.0.3"), 401)
+            old = new
+        self.assertIn('"reason":"token"', stream.rest())
+
+    def test_one_that_may_less_than_before_sees_less_on_the_same_stream(self):
+        both = self.make("both")
+        rows = {what: both.rows.replace('read = ["#"]', f"read = {what}") for what in ['["a"]', '["a", "b"]']}
+        self.reload(CLOSED + rows['["a", "b"]'])
+        stream = Stream(self, "/events/sse", both.token)
+        publish = lambda topic, value: self.assertEqual(
+            self.status(f"/topics/{topic}", *bearer(both.token), "-d", str(value)), 200)
+        publish("b", 1)
+        stream.until('"topic":"b"')
+        self.reload(CLOSED + rows['["a"]'])
+        publish("b", 2)
+        publish("a", 3)
+        self.assertNotIn('"topic":"b"', stream.until('"topic":"a"'))
+        self.reload(CLOSED + rows['["a", "b"]'])
+        publish("b", 4)
+        self.assertIn('"value":4', stream.until('"topic":"b"'))
+
     def test_a_broken_file_changes_nothing(self):
         phone = self.sign_up("phone")
         stream = Stream(self, "/events/sse", phone.token)
