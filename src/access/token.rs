@@ -182,12 +182,14 @@ impl Credential {
 /// # Errors
 /// 401: it is none of them, or no longer, or not yet.
 pub fn find(text: &[u8], tokens: &[Token]) -> Result<Reader, Refusal> {
+    // One that was taken out is kept only so that the numbers of others stay: another may have its
+    // name, or its secret, by now.
+    let is_there = |token: &Token| token.validity != Validity::Removed;
     let dot = text.iter().position(|byte| *byte == b'.');
     let named = dot.and_then(|dot| {
         let name = &text[..dot];
-        let at = tokens
-            .iter()
-            .position(|token| token.grant.name.as_bytes() == name);
+        let is_it = |token: &Token| is_there(token) && token.grant.name.as_bytes() == name;
+        let at = tokens.iter().position(is_it);
         at.map(|at| (at, &text[dot + 1..]))
     });
     let hash = |secret: &[u8]| <[u8; 32]>::from(Sha256::digest(secret));
@@ -195,7 +197,9 @@ pub fn find(text: &[u8], tokens: &[Token]) -> Result<Reader, Refusal> {
         Some((at, secret)) if tokens[at].is(&hash(secret)) => Some(at),
         _ => {
             let hash = hash(text);
-            tokens.iter().position(|token| token.is(&hash))
+            tokens
+                .iter()
+                .position(|token| is_there(token) && token.is(&hash))
         }
     };
     let at = found.ok_or(WRONG)?;
@@ -203,7 +207,6 @@ pub fn find(text: &[u8], tokens: &[Token]) -> Result<Reader, Refusal> {
         Validity::Valid => Ok(Reader::token(at)),
         Validity::Ended => Err(ENDED),
         Validity::Untimed => Err(UNTIMED),
-        // It is kept only so that the numbers of others stay.
         Validity::Removed => Err(WRONG),
     }
 }
@@ -394,6 +397,30 @@ mod tests {
                 ..ends.clone()
             }];
             assert_eq!(find(b"t.s", &tokens), want);
+        }
+    }
+
+    #[test]
+    fn one_that_was_taken_out_is_not_in_the_way_of_its_name_or_its_secret() {
+        let removed = |name, secret| Token {
+            validity: Validity::Removed,
+            ..token(name, secret)
+        };
+        let tokens = [
+            removed("phone", "old"),
+            token("phone", "new"),
+            removed("tv", "same"),
+            token("tablet", "same"),
+        ];
+        for (text, want) in [
+            ("phone.new", Ok(Reader::token(1))),
+            ("new", Ok(Reader::token(1))),
+            ("tablet.same", Ok(Reader::token(3))),
+            ("same", Ok(Reader::token(3))),
+            ("phone.old", Err(WRONG)),
+            ("tv.same", Err(WRONG)),
+        ] {
+            assert_eq!(find(text.as_bytes(), &tokens), want, "{text}");
         }
     }
 
