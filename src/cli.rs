@@ -139,6 +139,8 @@ The configuration is TOML. Without --config it is the first of these that exists
   $XDG_CONFIG_HOME/encke/encke.toml (or ~/.config/encke/encke.toml), /etc/encke/encke.toml
 SIGHUP reads it again while serving: tokens and the rest of who may do what count at once.
 
+publish and watch show the token in the variable ENCKE_TOKEN, if that is set.
+
 Examples:
   encke --listen 0.0.0.0:80
   encke publish http://board.local:8080 garden/gate '\"open\"'

@@ -40,9 +40,11 @@ fn run(command: Command) -> io::Result<u8> {
         Command::Boards(args) => cli::boards(&args, &mut out).map(|()| 0),
         Command::Check(args) => cli::check(&args, &mut out, &mut err),
         Command::Publish { url, topic, value } => {
-            client::publish(&url, &topic, &value, &mut out, &mut err)
+            with_token(|shown| client::publish(&url, &topic, &value, shown, &mut out, &mut err))
         }
-        Command::Watch { url, patterns } => client::watch(&url, &patterns, &mut out, &mut err),
+        Command::Watch { url, patterns } => {
+            with_token(|shown| client::watch(&url, &patterns, shown, &mut out, &mut err))
+        }
         Command::Doctor(args) => doctor(&args),
         Command::Token { args, name } => {
             let is_terminal = out.is_terminal();
@@ -50,6 +52,17 @@ fn run(command: Command) -> io::Result<u8> {
         }
         Command::Help => write!(out, "{}", cli::HELP).map(|()| 0),
         Command::Version => writeln!(out, "{}", cli::VERSION).map(|()| 0),
+    }
+}
+
+/// Runs a command of the client with the field that shows the token of the environment.
+fn with_token(command: impl FnOnce(&str) -> io::Result<u8>) -> io::Result<u8> {
+    match client::authorization() {
+        Ok(shown) => command(&shown),
+        Err(usage) => {
+            eprintln!("{usage}");
+            Ok(cli::EXIT_USAGE)
+        }
     }
 }
 

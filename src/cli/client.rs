@@ -2,7 +2,8 @@
 //!
 //! DESIGN.md section 3 "Connecting and resuming", as the other end: NDJSON over
 //! `/events/stream`, resumed by the last id that was seen. Memory is one line, one head and one
-//! id, however long it runs. It never prints half a line, and never ends on its own while the
+//! id, however long it runs. A token comes from the environment, where other users of the computer
+//! do not see it as they see arguments. It never prints a token or half a line, and never ends on its own while the
 //! server may come back.
 
 use std::hash::{BuildHasher, RandomState};
@@ -10,9 +11,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::Url;
 use super::http::Answer;
-use crate::limits::{BODY_BYTES_MAX, OUTPUT_BYTES_MAX};
+use super::{Url, Usage};
+use crate::limits::{BODY_BYTES_MAX, CREDENTIAL_BYTES_MAX, OUTPUT_BYTES_MAX};
 
 /// Bytes of one NDJSON line; far above what a server sends.
 const LINE_BYTES_MAX: usize = OUTPUT_BYTES_MAX;
@@ -38,6 +39,30 @@ const PACE: Pace = Pace {
     pause_ms: 250,
     pause_ms_max: 10_000,
 };
+
+/// The variable of the environment that holds a token.
+const TOKEN: &str = "ENCKE_TOKEN";
+
+/// The field that shows the token of the environment; empty when there is none.
+///
+/// # Errors
+/// It cannot stand in a field (RFC 6750 section 2.1).
+pub fn authorization() -> Result<String, Usage> {
+    let token = std::env::var_os(TOKEN).unwrap_or_default();
+    field_of(&token.to_string_lossy())
+}
+
+fn field_of(token: &str) -> Result<String, Usage> {
+    if token.is_empty() {
+        return Ok(String::new());
+    }
+    let is_right = |byte: u8| byte.is_ascii_graphic();
+    if token.len() > CREDENTIAL_BYTES_MAX || !token.bytes().all(is_right) {
+        let fix = "set it to NAME.SECRET, as `encke token NAME` printed it";
+        return Err(Usage::new(format!("{TOKEN} is no token"), fix));
+    }
+    Ok(format!("Authorization: Bearer {token}\r\n"))
+}
 
 fn connect(url: &Url, silence_ms: u64) -> io::Result<TcpStream> {
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
@@ -107,15 +132,16 @@ fn reason<R: Read>(answer: &mut Answer<R>) -> String {
 }
 
 /// `encke publish`: sends `value` as it was typed and prints the server's answer to `out`, or why
-/// not to `err`. `topic` is a valid name. Returns the exit code.
+/// not to `err`. `topic` is a valid name, `authorization` a field or nothing. Returns the exit code.
 pub fn publish(
     url: &Url,
     topic: &str,
     value: &str,
+    authorization: &str,
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<u8> {
-    match post(url, topic, value) {
+    match post(url, topic, value, authorization) {
         Ok(answer) => {
             writeln!(out, "{}", answer.trim_end())?;
             Ok(0)
@@ -127,11 +153,12 @@ pub fn publish(
     }
 }
 
-fn post(url: &Url, topic: &str, value: &str) -> Result<String, String> {
+fn post(url: &Url, topic: &str, value: &str, authorization: &str) -> Result<String, String> {
     let sent = connect(url, ANSWER_MS).and_then(|mut stream| {
         let request = format!(
             "POST /topics/{topic} HTTP/1.1\r\nHost: {}\r\nUser-Agent: encke\r\nAccept: */*\r\n\
-             Content-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{value}",
+             {authorization}Content-Type: text/plain\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{value}",
             url.authority(),
             value.len()
         );
@@ -148,14 +175,15 @@ fn post(url: &Url, topic: &str, value: &str) -> Result<String, String> {
 
 /// `encke watch`: prints events as lines of JSON to `out`, and what happens to the connection to
 /// `err`, until `out` is closed (0) or the server refuses for good (1). `patterns` are valid; none
-/// means all. Of the server's own lines only a hello that tells of a loss is printed.
+/// means all. `authorization` is a field or nothing. Of the server's own lines only a hello that tells of a loss is printed.
 pub fn watch(
     url: &Url,
     patterns: &[String],
+    authorization: &str,
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<u8> {
-    watch_at(&PACE, url, patterns, out, err)
+    watch_at(&PACE, url, patterns, authorization, out, err)
 }
 
 /// Why a connection ended, and what follows.
@@ -183,6 +211,7 @@ fn watch_at(
     pace: &Pace,
     url: &Url,
     patterns: &[String],
+    authorization: &str,
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<u8> {
@@ -190,6 +219,7 @@ fn watch_at(
         pace,
         url,
         patterns,
+        authorization,
         last: String::new(),
         pause_ms: 0,
         out,
@@ -219,6 +249,7 @@ struct Watch<'a, O, E> {
     pace: &'a Pace,
     url: &'a Url,
     patterns: &'a [String],
+    authorization: &'a str,
     /// The last id that was seen, empty before the first.
     last: String,
     /// The last pause, 0 after a connection that worked.
@@ -251,9 +282,10 @@ impl<O: Write, E: Write> Watch<'_, O, E> {
         let mark = if query.is_empty() { "" } else { "?" };
         format!(
             "GET /events/stream{mark}{} HTTP/1.1\r\nHost: {}\r\nUser-Agent: encke\r\n\
-             Accept: application/x-ndjson\r\n\r\n",
+             {}Accept: application/x-ndjson\r\n\r\n",
             query.join("&"),
-            self.url.authority()
+            self.url.authority(),
+            self.authorization
         )
     }
 
@@ -557,11 +589,13 @@ mod tests {
         requests: Vec<(String, Instant)>,
     }
 
+    const SHOWN: &str = "Authorization: Bearer phone.s3cret\r\n";
+
     fn watched(patterns: &[&str], answers: &[&str]) -> Seen {
         let (url, serving) = server(answers.iter().map(|answer| answer.to_string()).collect());
         let patterns: Vec<String> = patterns.iter().map(|pattern| pattern.to_string()).collect();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = watch_at(&QUICK, &url, &patterns, &mut out, &mut err).unwrap();
+        let code = watch_at(&QUICK, &url, &patterns, SHOWN, &mut out, &mut err).unwrap();
         let err = String::from_utf8(err)
             .unwrap()
             .replace(&format!("encke: {url}: "), "");
@@ -624,6 +658,8 @@ mod tests {
                     .starts_with("GET /events/stream HTTP/1.1\r\n")
             );
             assert!(seen.requests[1].0.contains("?since=k-2 "), "{size}");
+            let shows = |request: &(String, _)| request.0.contains(SHOWN);
+            assert!(seen.requests.iter().all(shows));
             assert!(
                 seen.err
                     .starts_with("the connection broke off; trying again\n")
@@ -687,6 +723,7 @@ mod tests {
             pace: &PACE,
             url: &url,
             patterns: &[],
+            authorization: "",
             last: String::new(),
             pause_ms: 0,
             out: &mut out,
@@ -729,7 +766,10 @@ mod tests {
             let _ = peer.read(&mut [0; 4096]);
         });
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        assert_eq!(watch_at(&QUICK, &url, &[], &mut out, &mut err).unwrap(), 1);
+        assert_eq!(
+            watch_at(&QUICK, &url, &[], "", &mut out, &mut err).unwrap(),
+            1
+        );
         late.join().unwrap();
         let err = String::from_utf8(err).unwrap();
         assert_eq!(
@@ -791,7 +831,7 @@ mod tests {
         let (url, serving) = server(vec![stream(&[HELLO, &event(1)])]);
         let mut err = Vec::new();
         assert_eq!(
-            watch_at(&QUICK, &url, &[], &mut Closed, &mut err).unwrap(),
+            watch_at(&QUICK, &url, &[], "", &mut Closed, &mut err).unwrap(),
             0
         );
         assert!(err.is_empty());
@@ -812,7 +852,7 @@ mod tests {
         ] {
             let (url, serving) = server(vec![answer.to_string()]);
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let got = publish(&url, "a/b", "\u{e9}", &mut out, &mut err).unwrap();
+            let got = publish(&url, "a/b", "\u{e9}", SHOWN, &mut out, &mut err).unwrap();
             let said_all = String::from_utf8([out, err].concat()).unwrap();
             assert_eq!(
                 (got, said_all.replace(&format!("encke: {url}: "), "")),
@@ -821,6 +861,19 @@ mod tests {
             let request = &serving.join().unwrap()[0].0;
             assert!(request.starts_with("POST /topics/a/b HTTP/1.1\r\nHost: 127.0.0.1:"));
             assert!(request.contains("\r\nContent-Length: 2\r\n"), "{request}");
+            assert_eq!(request.matches(SHOWN).count(), 1, "{request}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_the_environment_is_a_field() {
+        assert_eq!(field_of("phone.s3cret").unwrap(), SHOWN);
+        assert_eq!(field_of("").unwrap(), "");
+        assert!(field_of(&"x".repeat(CREDENTIAL_BYTES_MAX)).is_ok());
+        let long = "x".repeat(CREDENTIAL_BYTES_MAX + 1);
+        for bad in ["a b", "a\r\nb", "\u{e9}", &long] {
+            let usage = field_of(bad).unwrap_err();
+            assert_eq!(usage.problem, "ENCKE_TOKEN is no token", "{bad}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What the service manager is told: that we are ready, alive, reloading, stopping, and how it goes.
+//! What the service manager is told: that we are ready, alive, reloading or stopping, and how it
+//! goes.
 //!
 //! sd_notify(3), sd_watchdog_enabled(3), systemd.service(5). It is told from the loop, so a loop
 //! that hangs falls silent by itself; it is fed only while the sources go on too. Without

@@ -139,6 +139,28 @@ class Ways(Case):
         who = self.curl("/session").json
         self.assertEqual((who["name"], who["read"]), (None, []))
 
+    def test_the_client_shows_the_one_of_its_environment(self):
+        publish = [common.BIN, "publish", self.server.url, "a/b", "7"]
+        watch = [common.BIN, "watch", self.server.url]
+        for token, code, told in [
+            (self.phone.token, 0, ""),
+            ("", 1, "401 Unauthorized: reading this needs a token"),
+            ("phone.wrong", 1, "401 Unauthorized: this token is not known here"),
+            ("two words", 2, "ENCKE_TOKEN is no token\nfix: "),
+        ]:
+            environment = {**os.environ, "ENCKE_TOKEN": token}
+            done = subprocess.run(publish, env=environment, capture_output=True, text=True, timeout=10)
+            # Without one it is the board itself that writes.
+            self.assertEqual(done.returncode, code if token else 0, done.stderr)
+            with subprocess.Popen(watch, env=environment, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True) as watching:
+                if code == 0:
+                    self.assertIn('"topic":"a/b"', watching.stdout.readline())
+                    watching.terminate()
+                else:
+                    self.assertEqual(watching.wait(5), code)
+                    self.assertIn(told, watching.stderr.read())
+
     def test_signing_in_and_out_with_a_cookie(self):
         token, jar = self.phone.token, pathlib.Path(self.server.folder.name) / "jar"
         for sent, fields, status in [
