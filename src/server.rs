@@ -473,9 +473,7 @@ impl Server {
                 log::notice(format_args!("{}", again.line()));
                 self.peers.obey(again.policy);
             }
-            Err(error) => log::error(format_args!(
-                "the configuration has a mistake, so all stays as it was:\n{error}"
-            )),
+            Err(error) => log::error(format_args!("{}\n{error}", reload::mistake(&error))),
         }
         self.notify.reloaded();
     }

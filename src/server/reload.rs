@@ -116,6 +116,18 @@ impl Again {
     }
 }
 
+/// What is said in front of an error.
+pub(super) fn mistake(error: &ConfigError) -> &'static str {
+    match error.place {
+        Some(_) => "the configuration has a mistake, so all stays as it was:",
+        // What was given up after the start is not got back.
+        None => {
+            "the configuration cannot be read now, so all stays as it was (a restart reads files \
+             from folders that were not there before, too):"
+        }
+    }
+}
+
 fn waiting(started: &Config, now: &Config) -> Vec<&'static str> {
     let differing = AT_START.iter().filter(|(_, differ)| differ(started, now));
     differing.map(|(name, _)| *name).collect()
@@ -220,15 +232,13 @@ mod tests {
     fn a_faulty_file_is_an_error_with_its_place() {
         let (reload, path) = reload("faulty", "");
         fs::write(&path, "[server]\nheartbeet = 7\n").unwrap();
-        let error = reload.again().unwrap_err().to_string();
-        assert!(error.contains(":2:1: unknown key `heartbeet`"), "{error}");
+        let error = reload.again().unwrap_err();
+        assert!(mistake(&error).contains(" has a mistake"));
+        let said = error.to_string();
+        assert!(said.contains(":2:1: unknown key `heartbeet`"), "{said}");
         fs::remove_file(&path).unwrap();
-        assert!(
-            reload
-                .again()
-                .unwrap_err()
-                .to_string()
-                .contains("No such file")
-        );
+        let error = reload.again().unwrap_err();
+        assert!(mistake(&error).contains(" cannot be read now"));
+        assert!(error.to_string().contains("No such file"), "{error}");
     }
 }

@@ -52,6 +52,7 @@ class Readme(unittest.TestCase):
             "CARGO_TARGET_DIR": str(target),
             "HOME": str(home),
         }
+        (home / ".config/encke").mkdir(parents=True)
         cls.log = open(home / "log", "w+")
         cls.server = subprocess.Popen(
             [START, "--listen", f"127.0.0.1:{cls.port}"], cwd=common.ROOT, env=cls.environment,
@@ -86,7 +87,6 @@ class Readme(unittest.TestCase):
         rows, rest = printed.split("\n\n", 1)
         type(self).token = re.search(r"phone\.(\w+)", rest)[1]
         config = pathlib.Path(self.environment["XDG_CONFIG_HOME"]) / "encke/encke.toml"
-        config.parent.mkdir(parents=True)
         config.write_text(rows + "\n")
         self.server.send_signal(signal.SIGHUP)
         is_read = lambda: "1 token;" in (pathlib.Path(self.folder.name) / "log").read_text()
