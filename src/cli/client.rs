@@ -3,8 +3,8 @@
 //! DESIGN.md section 3 "Connecting and resuming", as the other end: NDJSON over
 //! `/events/stream`, resumed by the last id that was seen. Memory is one line, one head and one
 //! id, however long it runs. A token comes from the environment, where other users of the computer
-//! do not see it as they see arguments. It never prints a token or half a line, and never ends on its own while the
-//! server may come back.
+//! do not see it as they see arguments. It never prints a token or half a line, and never ends on
+//! its own while the server may come back.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
@@ -132,7 +132,8 @@ fn reason<R: Read>(answer: &mut Answer<R>) -> String {
 }
 
 /// `encke publish`: sends `value` as it was typed and prints the server's answer to `out`, or why
-/// not to `err`. `topic` is a valid name, `authorization` a field or nothing. Returns the exit code.
+/// not to `err`. `topic` is a valid name, `authorization` a field or nothing.
+/// Returns the exit code.
 pub fn publish(
     url: &Url,
     topic: &str,
@@ -175,7 +176,8 @@ fn post(url: &Url, topic: &str, value: &str, authorization: &str) -> Result<Stri
 
 /// `encke watch`: prints events as lines of JSON to `out`, and what happens to the connection to
 /// `err`, until `out` is closed (0) or the server refuses for good (1). `patterns` are valid; none
-/// means all. `authorization` is a field or nothing. Of the server's own lines only a hello that tells of a loss is printed.
+/// means all. `authorization` is a field or nothing. Of the server's own lines only a hello that
+/// tells of a loss is printed.
 pub fn watch(
     url: &Url,
     patterns: &[String],

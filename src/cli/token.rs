@@ -120,8 +120,8 @@ impl Made<'_> {
             "Put the first five lines into {file}, tell Encke with\n\
              `sudo systemctl reload encke` (where it is no service: kill -HUP and its process\n\
              number), and open the link on the phone that is to sign in.\n\
-             Whoever has the token may read and write what those lines say; plain HTTP shows it to\n\
-             everybody who listens in on the network, and it is not shown here again."
+             Whoever has the token may read and write what those lines say; plain HTTP shows it\n\
+             to everybody who listens in on the network, and it is not shown here again."
         )
     }
 }
