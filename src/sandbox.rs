@@ -134,7 +134,7 @@ impl Rules {
         }
         paths.extend(switches(sys_root));
         paths.extend(config.source.iter().filter_map(socket));
-        paths.sort();
+        paths.sort_unstable();
         paths.dedup();
         let is_abstract = |socket: OsString| socket.as_encoded_bytes().starts_with(b"@");
         let mut scopes = BitFlags::from(Scope::Signal);
@@ -177,7 +177,7 @@ impl Rules {
                 .filter(|(_, path)| path.exists())
                 .map(|(_, path)| path.display().to_string())
                 .collect();
-            names.sort();
+            names.sort_unstable();
             names.dedup();
             if names.is_empty() {
                 names.push("nothing".to_owned());

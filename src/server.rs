@@ -142,7 +142,7 @@ pub fn machine_name() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()
-        .to_lowercase()
+        .to_ascii_lowercase()
 }
 
 /// Random bits, from the keys std draws for its hash maps.

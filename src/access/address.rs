@@ -24,7 +24,7 @@ pub enum Standing {
 }
 
 /// A network: an address, and how many of its leading bits all members share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     base: u128,
     bits: u32,

@@ -38,7 +38,10 @@ impl Friend {
             }
         }
         // Its turn comes when no other is meant.
-        friends.sort_by_key(|friend| friend.origin == "*");
+        if let Some(at) = friends.iter().position(|friend| friend.origin == "*") {
+            let everybody = friends.remove(at);
+            friends.push(everybody);
+        }
         friends
     }
 }

@@ -34,13 +34,13 @@ fn search(resolv_conf: &str) -> impl Iterator<Item = String> {
     });
     let suffixes = words
         .flatten()
-        .map(|word| word.trim_matches('.').to_lowercase());
+        .map(|word| word.trim_matches('.').to_ascii_lowercase());
     suffixes.filter(|suffix| !suffix.is_empty())
 }
 
 /// What this machine is called: `name` is its host name, which may have a domain already.
 fn names(name: &str, resolv_conf: &str) -> Vec<String> {
-    let name = name.trim_matches('.').to_lowercase();
+    let name = name.trim_matches('.').to_ascii_lowercase();
     // What the kernel says of a machine that was never named.
     if name.is_empty() || name == "(none)" {
         return Vec::new();
@@ -50,10 +50,15 @@ fn names(name: &str, resolv_conf: &str) -> Vec<String> {
         .map(str::to_owned)
         .into_iter()
         .chain(search(resolv_conf));
-    let mut names: Vec<String> = suffixes.map(|suffix| format!("{short}.{suffix}")).collect();
-    names.extend([short.to_owned(), name.clone()]);
-    names.sort();
-    names.dedup();
+    let mut names = vec![short.to_owned()];
+    for name in suffixes
+        .map(|suffix| format!("{short}.{suffix}"))
+        .chain([name.clone()])
+    {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     names
 }
 
@@ -65,10 +70,7 @@ pub(super) fn links() -> Option<Vec<Network>> {
         IfAddr::V4(v4) => Network::new(v4.ip.into(), v4.prefixlen.into()),
         IfAddr::V6(v6) => Network::new(v6.ip.into(), v6.prefixlen.into()),
     };
-    let mut links: Vec<Network> = interfaces.into_iter().map(network).collect();
-    links.sort();
-    links.dedup();
-    Some(links)
+    Some(interfaces.into_iter().map(network).collect())
 }
 
 fn token(token: &config::Token) -> Token {
