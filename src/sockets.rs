@@ -7,6 +7,7 @@
 //! speed.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
 use std::io;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -196,6 +197,14 @@ impl Outlet for Sockets {
         self.peers[index] = None;
     }
 
+    fn abort(&mut self, slot: u32) {
+        if let Some(socket) = self.socket(slot) {
+            // A reset; it also spares the kernel the bytes that nobody takes.
+            let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+        }
+        self.close(slot);
+    }
+
     fn peer(&mut self, slot: u32) -> Peer {
         let socket = self.socket(slot);
         let address = socket.and_then(|socket| net::getpeername(socket).ok().flatten());
@@ -271,11 +280,8 @@ fn begin(socket: &OwnedFd) -> io::Result<()> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER_BYTES)?;
     sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_tcp_keepidle(socket, core::time::Duration::from_secs(KEEP_ALIVE_IDLE_S))?;
-    sockopt::set_tcp_keepintvl(
-        socket,
-        core::time::Duration::from_secs(KEEP_ALIVE_INTERVAL_S),
-    )?;
+    sockopt::set_tcp_keepidle(socket, Duration::from_secs(KEEP_ALIVE_IDLE_S))?;
+    sockopt::set_tcp_keepintvl(socket, Duration::from_secs(KEEP_ALIVE_INTERVAL_S))?;
     sockopt::set_tcp_keepcnt(socket, KEEP_ALIVE_PROBES)?;
     sockopt::set_tcp_user_timeout(socket, USER_TIMEOUT_MS)?;
     Ok(net::listen(socket, BACKLOG)?)
@@ -336,4 +342,37 @@ fn turn_away(socket: &OwnedFd, answer: &[u8]) {
 fn ip(address: Option<SocketAddrAny>) -> IpAddr {
     let address = address.and_then(|address| SocketAddr::try_from(address).ok());
     address.map_or(UNKNOWN, |address| address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read};
+    use std::net::TcpStream;
+
+    #[test]
+    fn who_is_cut_off_can_tell_it_from_an_end() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address: SocketAddr = net::getsockname(&listener).unwrap().try_into().unwrap();
+        let mut sockets = Sockets::new(2).unwrap();
+        let ends: [fn(&mut Sockets, u32); 2] = [Outlet::close, Outlet::abort];
+        for (end, want) in ends
+            .into_iter()
+            .zip([Ok(0), Err(ErrorKind::ConnectionReset)])
+        {
+            let mut client = TcpStream::connect(address).unwrap();
+            let Accepted::Peer(socket, _) = accept(&listener) else {
+                panic!("somebody is waiting");
+            };
+            sockets.insert(0, socket).unwrap();
+            let Sent::Bytes(4) = sockets.send(0, b"half") else {
+                panic!("there is room");
+            };
+            // What has arrived is read all the same.
+            let mut half = [0; 4];
+            end(&mut sockets, 0);
+            client.read_exact(&mut half).unwrap();
+            assert_eq!(client.read(&mut half).map_err(|e| e.kind()), want);
+        }
+    }
 }

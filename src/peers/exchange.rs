@@ -46,6 +46,11 @@ impl Exchange {
             body_begun: false,
         }
     }
+
+    /// Whether an answer is begun, and not all of it is rendered.
+    pub(super) fn is_answering(&self) -> bool {
+        self.answered && !matches!(self.rest, Rest::Nothing)
+    }
 }
 
 impl<O: Outlet> Peers<O> {

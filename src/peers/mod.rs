@@ -82,6 +82,11 @@ pub trait Outlet {
     fn shut(&mut self, slot: u32);
     /// Ends the connection.
     fn close(&mut self, slot: u32);
+    /// Ends the connection in the midst of something, so that the other end can tell: where only
+    /// the end of the connection ends an answer, an orderly one would look like the whole.
+    fn abort(&mut self, slot: u32) {
+        self.close(slot);
+    }
     /// Who the other end is.
     fn peer(&mut self, slot: u32) -> Peer;
 }
@@ -496,6 +501,7 @@ impl<O: Outlet> Peers<O> {
         if matches!(phase, Phase::Free) {
             return;
         }
+        let owes = self.owes(slot);
         self.set_phase(slot, Phase::Free);
         match phase {
             Phase::Busy { exchange } => self.release(exchange),
@@ -517,8 +523,22 @@ impl<O: Outlet> Peers<O> {
         }
         self.counters.peers -= 1;
         self.owners.leave(slot);
-        self.outlet.close(slot);
+        match owes {
+            true => self.outlet.abort(slot),
+            false => self.outlet.close(slot),
+        }
         self.slots.give_back(slot);
+    }
+
+    /// Whether a peer has the beginning of something and not its end.
+    fn owes(&self, slot: u32) -> bool {
+        let slot = &self.slots[slot];
+        slot.spill != NO_BUFFER
+            || match slot.phase {
+                Phase::Busy { exchange } => self.exchanges[usize::from(exchange)].is_answering(),
+                Phase::Replay { offset, .. } => offset > 0,
+                _ => false,
+            }
     }
 
     fn leave(&mut self, audience: u32) {

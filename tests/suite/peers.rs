@@ -180,6 +180,51 @@ fn a_stalled_last_answer_has_as_long_as_any_other() {
 }
 
 #[test]
+fn an_answer_given_up_half_way_is_not_taken_for_a_whole_one() {
+    let mut world = world(|s| s.ring_bytes = 1 << 18);
+    let value = format!("\"{}\"", "x".repeat(7000));
+    for n in 0..20 {
+        world.publish(&format!("t/{n}"), &value);
+    }
+    for (request, room) in [
+        // What it does not take waits in a buffer, or is not even rendered.
+        ("GET /topics/t/1 HTTP/1.0\r\n\r\n", 1000),
+        ("GET /events/poll HTTP/1.0\r\n\r\n", 1000),
+        ("GET /events/poll HTTP/1.1\r\nHost: pi\r\n\r\n", 1000),
+        ("GET /topics HTTP/1.0\r\n\r\n", 70_000),
+        ("GET /events/sse HTTP/1.0\r\n\r\n", 70_000),
+    ] {
+        let client = world.connect().unwrap();
+        world.wire(client).capacity = room;
+        world.feed(client, request.as_bytes());
+        world.pass(60_000);
+        let wire = world.wire(client);
+        if wire.closed {
+            assert!(wire.aborted, "{request}");
+        } else {
+            // The kernel gives up on a viewer; it tells the server so.
+            world.reset(client);
+            assert!(world.wire(client).aborted, "{request}");
+        }
+    }
+    // Who has everything, or nothing, is taken leave of in the ordinary way.
+    for request in [
+        "GET /topics/t/1 HTTP/1.0\r\n\r\n",
+        "GET /topics HTTP/1.0\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: pi\r\n\r\n",
+        "GET /health HTT",
+        "",
+    ] {
+        let client = world.connect().unwrap();
+        world.feed(client, request.as_bytes());
+        world.pass(60_000);
+        let wire = world.wire(client);
+        assert!(wire.closed && !wire.aborted, "{request}");
+    }
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
 fn a_slow_reader_of_a_polls_answer_gets_it_all() {
     let mut world = world(|_| ());
     let id = world.peers.hub.log_name().to_string() + "-0";

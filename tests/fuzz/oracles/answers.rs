@@ -76,6 +76,10 @@ impl Answer {
             .any(|name| media.starts_with(name))
     }
 
+    fn ends_with_the_connection(&self) -> bool {
+        ["content-length", "transfer-encoding"].map(|name| self.field(name)) == [None; 2]
+    }
+
     /// Whether the server may say it to any request, before it has read it.
     fn is_of_the_server(&self) -> bool {
         [408, 503].contains(&self.status)
@@ -89,6 +93,8 @@ pub(crate) struct Excuse {
     pub(crate) is_cut: bool,
     /// Any may be the last.
     pub(crate) may_close: bool,
+    /// The connection was reset: only what says its own length is known to be whole.
+    pub(crate) is_reset: bool,
 }
 
 /// Reads all that a client got on one connection for what it asked; without the interim answers.
@@ -114,7 +120,8 @@ pub(crate) fn read(mut output: &[u8], asked: &[Asked], excuse: Excuse) -> Vec<An
             !last.is_some_and(Answer::closes),
             "an answer behind the last: {answers:?}"
         );
-        let (answer, used) = answer(output, request.copied());
+        let (mut answer, used) = answer(output, request.copied());
+        answer.is_whole &= !(answer.ends_with_the_connection() && excuse.is_reset);
         fits(&answer, request.copied(), excuse);
         output = &output[used..];
         answers.push(answer);

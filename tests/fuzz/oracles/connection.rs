@@ -203,10 +203,12 @@ impl Run {
     fn heard(&mut self, client: usize) -> Vec<Answer> {
         let client = &mut self.clients[client];
         client.got.extend(self.world.take(client.connection));
-        client.is_over |= self.world.wire(client.connection).finished;
+        let wire = self.world.wire(client.connection);
+        client.is_over |= wire.finished;
         let excuse = Excuse {
             is_cut: client.is_at_fault,
             may_close: self.is_draining,
+            is_reset: wire.aborted || wire.vanished,
         };
         read(&client.got, &requests(&client.sent), excuse)
     }

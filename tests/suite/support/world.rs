@@ -30,7 +30,7 @@ pub(crate) struct Wire {
     /// The client sends no more.
     ended: bool,
     /// The client is gone without a word: the next touch tells.
-    vanished: bool,
+    pub(crate) vanished: bool,
     /// On its way to the client.
     pub(crate) outbound: Vec<u8>,
     /// How many bytes may be on their way to the client.
@@ -45,6 +45,8 @@ pub(crate) struct Wire {
     pub(crate) closed: bool,
     /// The server closed while input was unread: a kernel would reset the connection.
     pub(crate) unread: bool,
+    /// The server reset the connection: what has come may not be all.
+    pub(crate) aborted: bool,
     pub(crate) address: IpAddr,
 }
 
@@ -63,6 +65,7 @@ impl Wire {
             finished: false,
             closed: false,
             unread: false,
+            aborted: false,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         }
     }
@@ -159,6 +162,11 @@ impl Outlet for TestOutlet {
         wire.finished = true;
         wire.closed = true;
         self.by_slot[slot as usize] = None;
+    }
+
+    fn abort(&mut self, slot: u32) {
+        self.wire(slot).expect("a peer that is there").aborted = true;
+        self.close(slot);
     }
 
     fn peer(&mut self, slot: u32) -> Peer {
