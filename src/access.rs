@@ -72,6 +72,13 @@ const FAR: Refusal = Refusal::new(
 .fields(CHALLENGE)
 .kind(Kind::Read);
 
+const UNNAMED: Refusal = Refusal::new(
+    401,
+    "a trusted proxy asks and does not say for whom: let it set X-Forwarded-For, alone, to the client's address (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for), or send Authorization: Bearer NAME.SECRET; `encke token NAME` on the board makes one",
+)
+.fields(CHALLENGE)
+.kind(Kind::Read);
+
 const CLOSED: Refusal = Refusal::new(
     401,
     "reading this needs a token: sign in at /, or send Authorization: Bearer NAME.SECRET; `encke token NAME` on the board makes one",
@@ -158,7 +165,10 @@ impl Policy {
             is_local: false,
         };
         match need {
-            Need::Read if reader == Reader::NOBODY => return Err(FAR),
+            Need::Read if reader == Reader::NOBODY => {
+                let is_named = from != Standing::Proxy || self.forwarded_for(head).is_some();
+                return Err(if is_named { FAR } else { UNNAMED });
+            }
             Need::Read if self.read.is_empty() => return Err(CLOSED),
             Need::Read => {}
             Need::Write => {

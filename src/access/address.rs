@@ -124,7 +124,6 @@ fn element(element: &[u8]) -> Option<IpAddr> {
 /// A forwarding field, and how one of its members is read.
 type Reader = (&'static str, fn(&[u8]) -> Option<IpAddr>);
 
-/// The first that is there counts. A proxy that writes two writes the same in both.
 const READERS: [Reader; 3] = [
     ("forwarded", element),
     ("x-forwarded-for", hop),
@@ -153,34 +152,46 @@ impl Policy {
 
     /// Who asks through proxies, as far as those that are trusted say so: the rightmost hop that is
     /// none of them.
+    ///
+    /// A proxy writes the field it knows and passes the others on as the client sent them, and
+    /// which one it knows is not said here: where two fields disagree, nobody is named.
     pub(super) fn forwarded_for(&self, head: &Head<'_>) -> Option<IpAddr> {
-        let (name, read) = READERS
-            .iter()
-            .find(|(name, _)| head.field(name).is_some())?;
-        // The last of all members that is not trusted: later fields stand behind earlier ones.
-        let mut client = None;
-        let members = head
-            .fields(name)
-            .flat_map(|list| list.split(|byte| *byte == b','));
-        for address in members.map(read) {
-            if !address.is_some_and(|address| has(&self.proxies, address)) {
-                client = address;
-            }
-        }
-        client
+        let mut clients = READERS.iter().filter_map(|reader| {
+            let is_trusted = |address| has(&self.proxies, address);
+            hops(head, reader)
+                .filter(|hop| !hop.is_some_and(is_trusted))
+                .last()
+        });
+        let client = clients.next()?;
+        client.filter(|_| clients.all(|other| other == client))
     }
 
     /// Where whoever asks stands: who connected, or who that says it asks for. Who is not trusted
     /// can only say that it is further away.
     pub(super) fn asker(&self, head: &Head<'_>, from: Standing) -> Standing {
-        let client = self.forwarded_for(head);
-        let said = client.map_or(Standing::Far, |address| self.distance(address));
-        match from {
-            Standing::Proxy => said,
-            _ if client.is_some() && said == Standing::Far => Standing::Far,
-            _ => from,
+        if from == Standing::Proxy {
+            let client = self.forwarded_for(head);
+            return client.map_or(Standing::Far, |address| self.distance(address));
+        }
+        let hops = READERS.iter().flat_map(|reader| hops(head, reader));
+        let mut distances = hops.flatten().map(|address| self.distance(address));
+        match distances.any(|distance| distance == Standing::Far) {
+            true => Standing::Far,
+            false => from,
         }
     }
+}
+
+/// All members of a forwarding field, first those that are furthest away: later fields stand behind
+/// earlier ones.
+fn hops<'h>(
+    head: &'h Head<'_>,
+    (name, read): &'static Reader,
+) -> impl Iterator<Item = Option<IpAddr>> + use<'h> {
+    let lists = head.fields(name);
+    lists
+        .flat_map(|list| list.split(|byte| *byte == b','))
+        .map(read)
 }
 
 /// No address.
@@ -281,8 +292,26 @@ mod tests {
             ),
             ("Forwarded: for=_hidden\r\n", None),
             (
-                "Forwarded: for=8.8.8.8\r\nX-Forwarded-For: 1.1.1.1\r\n",
+                "Forwarded: for=8.8.8.8\r\nX-Forwarded-For: 8.8.8.8, 10.9.0.1\r\n",
                 Some("8.8.8.8"),
+            ),
+            // The nearer proxy knows the next one only.
+            (
+                "X-Forwarded-For: 8.8.8.8, 10.9.0.1\r\nX-Real-IP: 10.9.0.1\r\n",
+                Some("8.8.8.8"),
+            ),
+            // One of them is the client's own.
+            (
+                "Forwarded: for=192.168.1.1\r\nX-Forwarded-For: 1.1.1.1\r\n",
+                None,
+            ),
+            (
+                "X-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 192.168.1.1\r\n",
+                None,
+            ),
+            (
+                "Forwarded: for=_hidden\r\nX-Forwarded-For: 192.168.1.1\r\n",
+                None,
             ),
             ("", None),
         ] {
@@ -311,6 +340,17 @@ mod tests {
             ("X-Forwarded-For: 8.8.8.8\r\n", Loopback, Far),
             ("X-Forwarded-For: 192.168.1.1\r\n", Loopback, Loopback),
             ("X-Forwarded-For: unknown\r\n", Near, Near),
+            ("X-Forwarded-For: 8.8.8.8, 127.0.0.1\r\n", Loopback, Far),
+            (
+                "Forwarded: for=192.168.1.1\r\nX-Forwarded-For: 8.8.8.8\r\n",
+                Loopback,
+                Far,
+            ),
+            (
+                "Forwarded: for=192.168.1.1\r\nX-Forwarded-For: 8.8.8.8\r\n",
+                Proxy,
+                Far,
+            ),
         ] {
             assert_eq!(asker(fields, from), want, "{fields} {from:?}");
         }
