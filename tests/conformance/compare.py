@@ -11,11 +11,9 @@ import concurrent.futures
 import os
 import pathlib
 import re
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "interop"))
@@ -28,23 +26,16 @@ ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
 
 # nginx as a proxy before itself: so it has to read every request to its end, as an origin would.
 NGINX = """
-daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 256; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  client_max_body_size 64k;
-  server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://unix:{folder}/sink:; }} }}
-  server {{
-    listen unix:{folder}/sink;
-    location = / {{ return 200 "page\\n"; }}
-    location = /health {{ return 200 "ok\\n"; }}
-    location /topics {{ return 200 "topics\\n"; }}
-    location /metrics {{ return 200 "metrics\\n"; }}
-    location / {{ return 404; }}
-  }}
-}}
+client_max_body_size 64k;
+server { listen 127.0.0.1:{port}; location / { proxy_pass http://unix:{folder}/sink:; } }
+server {
+  listen unix:{folder}/sink;
+  location = / { return 200 "page\\n"; }
+  location = /health { return 200 "ok\\n"; }
+  location /topics { return 200 "topics\\n"; }
+  location /metrics { return 200 "metrics\\n"; }
+  location / { return 404; }
+}
 """
 NODE = """
 const server = require("node:http").createServer((request, answer) => {
@@ -200,32 +191,9 @@ def words(result):
     return " ".join([", ".join(answered) or "nothing", fate]).replace("nothing hold", "hold")
 
 
-def start_nginx(folder):
-    port = common.free_port()
-    conf = pathlib.Path(folder) / "conf"
-    conf.write_text(NGINX.format(folder=folder, port=port))
-    unpacked = HERE.parent / ".venv/nginx/usr/sbin/nginx"
-    program = shutil.which("nginx") or shutil.which("nginx", path=f"/usr/sbin:{unpacked.parent}")
-    assert program, "nginx is missing; scripts/test installs it"
-    process = subprocess.Popen([program, "-p", folder, "-c", conf, "-e", f"{folder}/error.log"])
-
-    def answers():
-        try:
-            return outcome(PROBED, port)[0] == ["200"]
-        except OSError:
-            return False
-
-    common.wait_until(answers, what="nginx")
-    return process, port
-
-
 def start_node():
     process = subprocess.Popen(["node", "-e", NODE], stdout=subprocess.PIPE, text=True)
     return process, int(process.stdout.readline())
-
-
-PROBED = Case("", "")
-PROBED.stages = [[PROBE, 1]]
 
 
 def verdicts():
@@ -282,19 +250,15 @@ def main():
     paths = [path for path in sorted(HERE.glob("*.case")) if not asked or path.stem in asked]
     every = [case for path in paths for case in cases(path)]
     compared = [case for case in every if not case.is_held]
-    with tempfile.TemporaryDirectory(prefix="encke-compare-") as folder:
-        processes = []
+    with common.Nginx(NGINX) as nginx:
+        node, port = start_node()
         try:
-            for process, port in (start_nginx(folder), start_node()):
-                processes.append((process, port))
-            ports = [port for _, port in processes]
             with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
                 results = list(pool.map(lambda case: [ours(case)] + [
-                    outcome(case, port) for port in ports], compared))
+                    outcome(case, port) for port in (nginx.port, port)], compared))
         finally:
-            for process, _ in processes:
-                process.terminate()
-                process.wait(5)
+            node.terminate()
+            node.wait(5)
     rows = list(zip(compared, results))
     same = sum(kind(a) == kind(b) == kind(c) for _, (a, b, c) in rows)
     print(f"{len(every)} cases; {len(every) - len(compared)} of them are about streams, which the "

@@ -1,4 +1,5 @@
-"""What the interop tests share: a server of their own, raw bytes, a proxy that cuts, a closing line.
+"""What the interop tests share: a server and an nginx of their own, requests, raw bytes, a proxy that
+cuts, a closing line.
 
 Everything listens on 127.0.0.1, every wait ends, and only processes started here are ended.
 """
@@ -9,6 +10,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -38,6 +40,25 @@ def wait_until(is_so, seconds=10.0, what="it"):
             return found
         time.sleep(0.02)
     raise AssertionError(f"{what}: not within {seconds} s")
+
+
+def run(command, ok=(0,), seconds=20, **how):
+    """A program that ended with one of the codes `ok`, with its output as text."""
+    how = {"capture_output": True, "text": True, "timeout": seconds, **how}
+    done = subprocess.run(command, **how)
+    assert done.returncode in ok, f"{command}: {done.returncode} {done.stderr}"
+    return done
+
+
+def request(port, method, path, body=None, fields=None, seconds=10, **how):
+    """Status, fields and body of one request on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+    try:
+        connection.request(method, path, body, fields or {}, **how)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
 
 
 class Server:
@@ -90,14 +111,15 @@ class Server:
         self.folder.cleanup()
 
     def request(self, method, path, body=None, fields=None):
-        """Status, fields and body of one request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request(method, path, body, fields or {})
-            answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
-        finally:
-            connection.close()
+        return request(self.port, method, path, body, fields)
+
+    def counter(self, name):
+        """A figure of `/metrics`; the request for it counts too."""
+        text = self.request("GET", "/metrics")[2].decode()
+        return int(re.search(rf"(?m)^{re.escape(name)} (\d+)$", text)[1])
+
+    def viewers(self):
+        return json.loads(self.request("GET", "/health")[2])["viewers"]
 
     def publish_numbers(self, numbers, topic="count"):
         """Publishes every number of the range in order, in lists of up to 100."""
@@ -106,6 +128,81 @@ class Server:
             events = [{"topic": topic, "value": n} for n in numbers[at : at + 100]]
             status, _, body = self.request("POST", "/topics", json.dumps(events))
             assert status == 200, body
+
+
+class WithServer(unittest.TestCase):
+    """Tests with one server for all of a class; it must end well."""
+
+    config = QUIET
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(cls.config)
+        cls.url = cls.server.url
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.server.end() == 0
+        cls.server.folder.cleanup()
+
+
+NGINX = """
+daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
+events { worker_connections 256; }
+http {
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  {http}
+}
+"""
+
+
+class Nginx:
+    """A running nginx; `http` is what stands in that block, with {port} and {folder} for its own."""
+
+    def __init__(self, http, certificate=False, healthy=(200,)):
+        self.folder = tempfile.TemporaryDirectory(prefix="encke-nginx-")
+        self.port = free_port()
+        self.healthy = healthy
+        folder = pathlib.Path(self.folder.name)
+        text = NGINX.replace("{http}", http).replace("{folder}", str(folder))
+        (folder / "conf").write_text(text.replace("{port}", str(self.port)))
+        if certificate:
+            run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                 "/CN=localhost", "-keyout", folder / "key", "-out", folder / "certificate"], seconds=60)
+        # Debian keeps it where only root's PATH leads; scripts/test may have unpacked it for itself.
+        unpacked = ROOT / "tests/.venv/nginx/usr/sbin"
+        program = shutil.which("nginx") or shutil.which("nginx", path=f"/usr/sbin:{unpacked}")
+        assert program, "nginx is missing; scripts/test installs it"
+        self.process = subprocess.Popen(
+            [program, "-p", folder, "-c", folder / "conf", "-e", folder / "error.log"])
+        wait_until(self.listens if certificate else self.answers, what="nginx")
+
+    def listens(self):
+        assert self.process.poll() is None, "nginx ended"
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+    def answers(self):
+        return self.listens() and self.request("GET", "/health")[0] in self.healthy
+
+    def request(self, method, path, body=None, fields=None, **how):
+        return request(self.port, method, path, body, fields, **how)
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait(5)
+        self.folder.cleanup()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
 
 
 class Answer:

@@ -4,10 +4,8 @@ import json
 import pathlib
 import random
 import re
-import subprocess
 import tempfile
 import time
-import unittest
 
 import common
 
@@ -65,21 +63,15 @@ def put(path, value, chunked=False):
     return b"PUT %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n%s" % (path.encode(), how, body)
 
 
-class Pipelining(unittest.TestCase):
+class Pipelining(common.WithServer):
     @classmethod
     def setUpClass(cls):
-        cls.server = common.Server(common.QUIET)
+        super().setUpClass()
         for i in range(DEPTH):
             cls.server.request("PUT", f"/topics/n/t{i}", f'"answer {i}"')
 
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.server.end() == 0
-        cls.server.folder.cleanup()
-
     def counted(self):
-        text = self.server.request("GET", "/metrics")[2].decode()
-        return int(re.search(r"(?m)^encke_requests_total (\d+)$", text)[1])
+        return self.server.counter("encke_requests_total")
 
     def wrk(self, threads):
         """The figures of one run, as `done` printed them, and what the server counted."""
@@ -89,8 +81,7 @@ class Pipelining(unittest.TestCase):
             script.flush()
             command = ["wrk", f"-t{threads}", f"-c{threads}", f"-d{WRK_S}s", "--timeout", "5s",
                        "-s", script.name, self.server.url]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        self.assertEqual(done.returncode, 0, done.stderr)
+            done = common.run(command, seconds=60)
         found = re.search(r"requests=.*\n.*", done.stdout)
         self.assertTrue(found, done.stdout + done.stderr)
         line, why = found[0].split("\n")

@@ -5,12 +5,8 @@ README.md, "Behind a proxy", says what to set; what it says is tested here.
 
 import http.client
 import json
-import pathlib
 import re
-import shutil
-import socket
 import subprocess
-import tempfile
 import time
 import unittest
 import zlib
@@ -18,16 +14,9 @@ import zlib
 import common
 
 CONF = """
-daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 256; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  proxy_cache_path {folder}/cache keys_zone=here:1m;
-  upstream board {{ server 127.0.0.1:{target}; {upstream} }}
-  server {{ listen 127.0.0.1:{port} {listen}; location {location} {{ {to} {more} }} }}
-}}
+proxy_cache_path {folder}/cache keys_zone=here:1m;
+upstream board { server 127.0.0.1:{target}; {upstream} }
+server { listen 127.0.0.1:{port} {listen}; location {location} { {to} {more} } }
 """
 DIRECT = "proxy_pass http://127.0.0.1:{target};"
 HTTP_11 = 'proxy_http_version 1.1; proxy_set_header Connection "";'
@@ -50,64 +39,27 @@ WAYS = {
 TRUSTED = '[server]\ntrusted_proxies = ["127.0.0.1"]\n'
 FAST_HEARTBEAT = common.QUIET + "[server]\nheartbeat = 1\n"
 BUSY_S = 8
+ACCEPTED = "encke_connections_accepted_total"
 
 
-class Nginx:
+class Nginx(common.Nginx):
     def __init__(self, target, more="", upstream="", location="/", to="proxy_pass http://board;",
                  listen=""):
-        self.folder = tempfile.TemporaryDirectory(prefix="encke-nginx-")
-        self.port = common.free_port()
         self.root = location.rstrip("/")
-        self.is_secure = "ssl" in listen
-        folder = pathlib.Path(self.folder.name)
         # nginx puts what proxy_pass names into Host, unless told otherwise.
         if to != DIRECT and " Host " not in more:
             more += " proxy_set_header Host 127.0.0.1;"
-        (folder / "conf").write_text(CONF.format(
-            folder=folder, port=self.port, target=target, more=more, upstream=upstream,
-            location=location, to=to.format(target=target), listen=listen.format(folder=folder)))
-        if self.is_secure:
-            self.make_certificate(folder)
-        # Debian keeps it where only root's PATH leads.
-        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-        assert program, "nginx is missing; scripts/test installs it"
-        self.process = subprocess.Popen(
-            [program, "-p", folder, "-c", folder / "conf", "-e", folder / "error.log"])
-        common.wait_until(self.answers, what="nginx")
-
-    @staticmethod
-    def make_certificate(folder):
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
-                   "/CN=localhost", "-keyout", folder / "key", "-out", folder / "certificate"]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-
-    def answers(self):
-        assert self.process.poll() is None, "nginx ended"
-        try:
-            if self.is_secure:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                    return True
-            return self.request("GET", "/health")[0] in (200, 421)
-        except OSError:
-            return False
+        conf = CONF
+        for name, text in [("more", more), ("upstream", upstream), ("location", location), ("to", to),
+                           ("listen", listen), ("target", str(target))]:
+            conf = conf.replace("{" + name + "}", text)
+        super().__init__(conf, certificate="ssl" in listen, healthy=(200, 421))
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=BUSY_S)
 
     def request(self, method, path, body=None, fields=None, **how):
-        """Status, fields and body; on a connection of its own."""
-        connection = self.connect()
-        try:
-            connection.request(method, self.root + path, body, fields or {}, **how)
-            answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
-        finally:
-            connection.close()
-
-    def end(self):
-        self.process.terminate()
-        self.process.wait(5)
-        self.folder.cleanup()
+        return super().request(method, self.root + path, body, fields, seconds=BUSY_S, **how)
 
 
 class Lines:
@@ -150,13 +102,6 @@ class Proxy(unittest.TestCase):
         self.addCleanup(nginx.end)
         return nginx
 
-    def viewers(self):
-        return json.loads(self.server.request("GET", "/health")[2])["viewers"]
-
-    def accepted(self):
-        text = self.server.request("GET", "/metrics")[2].decode()
-        return int(re.search(r"(?m)^encke_connections_accepted_total (\d+)$", text)[1])
-
     def assert_stream_is_live(self, nginx, path):
         lines = Lines(nginx, path, {"Accept-Encoding": "gzip"})
         lines.until(b"hello")
@@ -173,7 +118,7 @@ class Proxy(unittest.TestCase):
         self.assertGreater(time.monotonic() - began, 0.4)
         connection = nginx.connect()
         connection.request("GET", f"{nginx.root}/events/poll?since={last}")
-        common.wait_until(lambda: self.viewers() == 1, what="the poll is held")
+        common.wait_until(lambda: self.server.viewers() == 1, what="the poll is held")
         self.server.request("PUT", "/topics/a", '"polled"')
         body = connection.getresponse().read()
         self.assertEqual(json.loads(body)["events"][0]["value"], "polled")
@@ -202,7 +147,7 @@ class Proxy(unittest.TestCase):
                 self.assert_page(nginx, forgets_tags=name == "caching")
                 self.assert_stream_is_live(nginx, "/events/sse")
                 self.assert_stream_is_live(nginx, "/events/stream")
-                common.wait_until(lambda: self.viewers() == 0, BUSY_S, "viewers that left are gone")
+                common.wait_until(lambda: self.server.viewers() == 0, BUSY_S, "viewers that left are gone")
                 self.assert_polls(nginx)
                 status, fields, body = nginx.request("GET", "/topics")
                 self.assertEqual((status, len(json.loads(body)["topics"])), (200, 1))
@@ -234,7 +179,7 @@ class Proxy(unittest.TestCase):
         nginx = self.behind(**KEPT)
         self.server.request("PUT", "/topics/a", "1")
         tag = nginx.request("GET", "/")[1]["ETag"]
-        before = self.accepted()
+        before = self.server.counter(ACCEPTED)
         connection = nginx.connect()
         for n in range(60):
             for method, path, fields, status in [
@@ -248,7 +193,7 @@ class Proxy(unittest.TestCase):
                 self.assertEqual(answer.status, status, (method, path))
                 self.assertEqual(bool(body), method == "GET" and status != 304, (method, path))
         connection.close()
-        self.assertLessEqual(self.accepted() - before, 2, "nginx's one and the one that asks")
+        self.assertLessEqual(self.server.counter(ACCEPTED) - before, 2, "nginx's one and the one that asks")
 
     def test_streams_share_with_answers(self):
         """Streams come and go beside short answers, on connections that nginx uses again."""
@@ -260,7 +205,7 @@ class Proxy(unittest.TestCase):
             for stream in streams:
                 stream.until(f"value {n}".encode())
                 stream.close()
-        common.wait_until(lambda: self.viewers() == 0, BUSY_S, "viewers that left are gone")
+        common.wait_until(lambda: self.server.viewers() == 0, BUSY_S, "viewers that left are gone")
 
     def test_a_viewer_too_slow_is_told(self):
         """nginx takes no more than its viewer does; so the viewer is lapped, and learns it."""

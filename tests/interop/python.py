@@ -13,22 +13,7 @@ import aiohttp
 import common
 
 
-class OneServer(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = common.Server(common.QUIET)
-        cls.url = cls.server.url
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.server.end() == 0
-        cls.server.folder.cleanup()
-
-    def viewers(self):
-        return json.loads(self.server.request("GET", "/health")[2])["viewers"]
-
-
-class HttpClient(OneServer):
+class HttpClient(common.WithServer):
     """http.client and urllib, which come with Python."""
 
     def setUp(self):
@@ -98,7 +83,7 @@ class HttpClient(OneServer):
         self.assertEqual((status, json.loads(body)["events"]), (200, []))
         self.assertTrue(0.6 < time.monotonic() - began < 3)
         self.connection.request("GET", f"/events/poll?topics=held&since={last}")
-        common.wait_until(lambda: self.viewers() == 1, what="the poll is held")
+        common.wait_until(lambda: self.server.viewers() == 1, what="the poll is held")
         self.server.request("PUT", "/topics/held", '"news"')
         body = self.connection.getresponse().read()
         self.assertEqual(json.loads(body)["events"][0]["value"], "news")
@@ -117,7 +102,7 @@ class HttpClient(OneServer):
         refused.exception.close()
 
 
-class Aiohttp(OneServer):
+class Aiohttp(common.WithServer):
     """aiohttp, with its C parser, as Home Assistant uses it."""
 
     def run_with(self, act, limit=100):
@@ -214,7 +199,7 @@ class Aiohttp(OneServer):
                 self.assertEqual(answer.headers["Content-Type"], "text/event-stream; charset=utf-8")
 
         self.run_with(act)
-        common.wait_until(lambda: self.viewers() == 0, what="viewers that left are gone")
+        common.wait_until(lambda: self.server.viewers() == 0, what="viewers that left are gone")
 
     def test_a_chunk_is_an_event(self):
         """What arrives together is read together: `iter_chunks` tells where chunks end."""
@@ -248,7 +233,7 @@ class Aiohttp(OneServer):
 
         last = json.loads(self.server.request("GET", "/topics")[2])["id"]
         self.run_with(act)
-        common.wait_until(lambda: self.viewers() == 0, what="viewers that left are gone")
+        common.wait_until(lambda: self.server.viewers() == 0, what="viewers that left are gone")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 import json
 import os
 import pathlib
-import subprocess
 import tempfile
-import unittest
 
 import common
 
@@ -14,29 +12,19 @@ def wget(*args, ok=0, folder=None):
     """What wget prints; it must end with the code `ok` and not try twice."""
     command = ["wget", "--no-config", "--tries=1", "--timeout=8", "-nv", "-S", *args]
     environment = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=30, env=environment, cwd=folder)
-    assert done.returncode == ok, f"{command}: {done.returncode} {done.stderr}"
+    done = common.run(command, (ok,), seconds=30, env=environment, cwd=folder)
     return done.stdout, done.stderr
 
 
-class Wget(unittest.TestCase):
+class Wget(common.WithServer):
     @classmethod
     def setUpClass(cls):
-        cls.server = common.Server(common.QUIET)
-        cls.url = cls.server.url
+        super().setUpClass()
         cls.server.request("PUT", "/topics/a", "41.5")
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.server.end() == 0
-        cls.server.folder.cleanup()
 
     def connections(self):
         """How many the server accepted until now, with the one that asks."""
-        text = self.server.request("GET", "/metrics")[2].decode()
-        line = next(l for l in text.split("\n") if l.startswith("encke_connections_accepted_total "))
-        return int(line.split()[1])
+        return self.server.counter("encke_connections_accepted_total")
 
     def test_reads_with_and_without_keep_alive(self):
         for more in [[], ["--no-http-keep-alive"], ["--header=Accept-Encoding: identity"]]:
@@ -99,7 +87,7 @@ class Wget(unittest.TestCase):
 
     def test_a_stream_is_read_until_its_deadline(self):
         command = ["timeout", "1", "wget", "-q", "-O", "-", self.url + "/events/stream"]
-        text = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
+        text = common.run(command, (124,), seconds=10).stdout
         self.assertIn('"hello"', text.split("\n")[0])
         self.assertIn('"value":41.5', text)
 
