@@ -166,8 +166,9 @@ impl Policy {
         };
         match need {
             Need::Read if reader == Reader::NOBODY => {
-                let is_named = from != Standing::Proxy || self.forwarded_for(head).is_some();
-                return Err(if is_named { FAR } else { UNNAMED });
+                let client = self.forwarded_for(head).unwrap_or(UNKNOWN);
+                let is_unnamed = from == Standing::Proxy && client == UNKNOWN;
+                return Err(if is_unnamed { UNNAMED } else { FAR });
             }
             Need::Read if self.read.is_empty() => return Err(CLOSED),
             Need::Read => {}

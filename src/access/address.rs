@@ -151,10 +151,10 @@ impl Policy {
     }
 
     /// Who asks through proxies, as far as those that are trusted say so: the rightmost hop that is
-    /// none of them.
+    /// none of them; `UNKNOWN` if that is hidden, `None` if there is no such hop.
     ///
     /// A proxy writes the field it knows and passes the others on as the client sent them, and
-    /// which one it knows is not said here: where two fields disagree, nobody is named.
+    /// which one it knows is not said here: where two fields disagree, nobody is known.
     pub(super) fn forwarded_for(&self, head: &Head<'_>) -> Option<IpAddr> {
         let mut clients = READERS.iter().filter_map(|reader| {
             let is_trusted = |address| has(&self.proxies, address);
@@ -163,7 +163,8 @@ impl Policy {
                 .last()
         });
         let client = clients.next()?;
-        client.filter(|_| clients.all(|other| other == client))
+        let is_known = clients.all(|other| other == client);
+        Some(client.filter(|_| is_known).unwrap_or(UNKNOWN))
     }
 
     /// Where whoever asks stands: who connected, or who that says it asks for. Who is not trusted
@@ -280,17 +281,17 @@ mod tests {
             ("X-Forwarded-For: [2001:db8::1]:5\r\n", Some("2001:db8::1")),
             ("X-Forwarded-For: [2001:db8::1]\r\n", Some("2001:db8::1")),
             ("X-Forwarded-For: 2001:db8::1\r\n", Some("2001:db8::1")),
-            ("X-Forwarded-For: 1.1.1.1, unknown\r\n", None),
-            ("X-Forwarded-For: 1.1.1.1, \r\n", None),
+            ("X-Forwarded-For: 1.1.1.1, unknown\r\n", Some("0.0.0.0")),
+            ("X-Forwarded-For: 1.1.1.1, \r\n", Some("0.0.0.0")),
             ("X-Forwarded-For: 127.0.0.1\r\n", None),
-            ("X-Forwarded-For:\r\n", None),
+            ("X-Forwarded-For:\r\n", Some("0.0.0.0")),
             ("X-Real-IP: 8.8.8.8\r\n", Some("8.8.8.8")),
             ("Forwarded: for=8.8.8.8;proto=http\r\n", Some("8.8.8.8")),
             (
                 "Forwarded: For=\"[2001:db8::1]:80\", by=x;for=10.9.1.1\r\n",
                 Some("2001:db8::1"),
             ),
-            ("Forwarded: for=_hidden\r\n", None),
+            ("Forwarded: for=_hidden\r\n", Some("0.0.0.0")),
             (
                 "Forwarded: for=8.8.8.8\r\nX-Forwarded-For: 8.8.8.8, 10.9.0.1\r\n",
                 Some("8.8.8.8"),
@@ -303,15 +304,15 @@ mod tests {
             // One of them is the client's own.
             (
                 "Forwarded: for=192.168.1.1\r\nX-Forwarded-For: 1.1.1.1\r\n",
-                None,
+                Some("0.0.0.0"),
             ),
             (
                 "X-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 192.168.1.1\r\n",
-                None,
+                Some("0.0.0.0"),
             ),
             (
                 "Forwarded: for=_hidden\r\nX-Forwarded-For: 192.168.1.1\r\n",
-                None,
+                Some("0.0.0.0"),
             ),
             ("", None),
         ] {

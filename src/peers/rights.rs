@@ -160,12 +160,25 @@ impl<O: Outlet> Peers<O> {
         if self.owners.is(slot, owner) {
             return true;
         }
-        let has_room = self.owners.count(owner) < self.settings.policy.per_address;
+        let has_room =
+            self.owners.count(owner) < self.settings.policy.per_address || self.disown_idle(owner);
         match has_room {
             true => self.owners.enter(slot, owner),
             false => self.owners.leave(slot),
         }
         has_room
+    }
+
+    /// Finds a connection that a proxy keeps though this owner asks nothing by it now, and counts
+    /// it for nobody; whether there was one.
+    fn disown_idle(&mut self, owner: u64) -> bool {
+        let is_its = |peers: &Self, slot| {
+            let standing = peers.slots[slot].standing;
+            standing == Some(Standing::Proxy) && peers.owners.is(slot, owner)
+        };
+        let idle = self.first(List::IDLE, is_its);
+        let idle = idle.or_else(|| self.first(List::CLOSING, is_its));
+        idle.inspect(|slot| self.owners.leave(*slot)).is_some()
     }
 
     /// Whoever was wrong too often learns nothing from a try before its time, not even by success.

@@ -5,7 +5,7 @@
 use encke::hub::event::State;
 use encke::peers::{InUse, Settings};
 
-use crate::support::world::{ENDLESS, World, settings};
+use crate::support::world::{ENDLESS, World, a_proxy, settings};
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -551,5 +551,35 @@ fn draining_ends_everybody_whatever_they_do() {
         assert!(world.wire(client).finished, "{client} is told nothing");
     }
     assert!(world.peers.is_empty());
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn a_connection_that_a_proxy_keeps_is_nobodys_while_it_is_idle() {
+    let mut world = world(|s| {
+        s.policy.proxies = a_proxy();
+        s.policy.per_address = 1;
+    });
+    let clients = [0, 1, 2].map(|_| world.connect().unwrap());
+    let mut ask = |n: usize, path: &str, fields: &str| {
+        world.wire(clients[n]).address = [192, 0, 2, 1].into();
+        let text = format!("GET {path} HTTP/1.1\r\nHost: pi\r\n{fields}\r\n");
+        world.feed(clients[n], text.as_bytes());
+        world.settle();
+        heard(&mut world, clients[n])[9..12].to_owned()
+    };
+    let (one, other) = (
+        "X-Forwarded-For: 192.168.1.1\r\n",
+        "X-Forwarded-For: 192.168.1.2\r\n",
+    );
+    for n in [0, 1, 2, 0] {
+        assert_eq!(ask(n, "/health", one), "200", "{n}");
+    }
+    assert_eq!(ask(0, "/events/sse", one), "200");
+    assert_eq!(ask(1, "/health", one), "503", "one asks by another already");
+    assert_eq!(ask(1, "/events/sse", other), "200");
+    // Whom nobody can name are one together.
+    let unclear = format!("{one}Forwarded: for=192.168.1.9\r\n");
+    assert_eq!(ask(2, "/health", &unclear), "200");
     check_nothing_leaks(&mut world);
 }
