@@ -50,9 +50,10 @@ def run(command, ok=(0,), seconds=20, **how):
     return done
 
 
-def request(port, method, path, body=None, fields=None, seconds=10, **how):
-    """Status, fields and body of one request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+def request(port, method, path, body=None, fields=None, seconds=10, source=None, **how):
+    """Status, fields and body of one request on a connection of its own, from the address `source`."""
+    source = source and (source, 0)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds, source_address=source)
     try:
         connection.request(method, path, body, fields or {}, **how)
         answer = connection.getresponse()
@@ -110,12 +111,12 @@ class Server:
         self.end()
         self.folder.cleanup()
 
-    def request(self, method, path, body=None, fields=None):
-        return request(self.port, method, path, body, fields)
+    def request(self, method, path, body=None, fields=None, **how):
+        return request(self.port, method, path, body, fields, **how)
 
-    def counter(self, name):
+    def counter(self, name, fields=None):
         """A figure of `/metrics`; the request for it counts too."""
-        text = self.request("GET", "/metrics")[2].decode()
+        text = self.request("GET", "/metrics", fields=fields)[2].decode()
         return int(re.search(rf"(?m)^{re.escape(name)} (\d+)$", text)[1])
 
     def viewers(self):

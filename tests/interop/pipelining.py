@@ -1,7 +1,6 @@
 """Many requests in one go: wrk with a script that knows each answer, and raw bytes that count them."""
 
 import json
-import pathlib
 import random
 import re
 import tempfile

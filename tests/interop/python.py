@@ -4,7 +4,6 @@ import asyncio
 import http.client
 import json
 import time
-import unittest
 import urllib.error
 import urllib.request
 
