@@ -149,7 +149,9 @@ impl Policy {
     pub fn admit(&self, head: &Head<'_>, from: Standing, need: Need) -> Result<Rights, Refusal> {
         self.check_host(head)?;
         self.check_origin(head)?;
-        if let Some(credential) = token::Credential::of(head)? {
+        if need != Need::Nothing
+            && let Some(credential) = token::Credential::of(head)?
+        {
             let reader = credential.check(&self.tokens)?;
             return Ok(Rights {
                 reader,

@@ -82,7 +82,7 @@ fn policy(styles: [&str; 2], script: &str) -> String {
     let [page, table] = styles.map(hash);
     format!(
         "\r\nReferrer-Policy: same-origin\r\n\
-         Content-Security-Policy: default-src 'none'; base-uri 'none'; form-action 'none'; \
+         Content-Security-Policy: default-src 'none'; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'; img-src data:; style-src {page} {table}; script-src {}; \
          connect-src 'self'",
         hash(script)

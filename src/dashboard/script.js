@@ -1,9 +1,11 @@
 // The first page: follows every topic of the board, and is honest about what it does not know.
 //
 // It speaks the contract of the stream (hello, catch-up, events, heartbeat, busy) over EventSource,
-// or over long-poll where that is missing, or held back by a proxy. It never leaves reconnecting to
-// the browser, never puts a value into the page as anything but text, never trusts this device's
-// clock against the board's, and keeps a fixed number of bytes for each topic.
+// or over long-poll where that is missing, or held back by a proxy; where all places for viewers
+// are taken, over polls that need none. It never leaves reconnecting to the browser, never puts a value
+// into the page as anything but text, never trusts this device's clock against the board's, keeps a
+// fixed number of bytes for each topic, and never keeps a token: that is the cookie's, which no
+// script can read.
 "use strict";
 (() => {
   const SECONDS = 120; // a chart's memory: one value for each second
@@ -13,6 +15,8 @@
   const ANSWER_MS = 10e3; // weak Wi-Fi with power saving takes seconds; more is no answer
   const [RETRY_MIN_MS, RETRY_MAX_MS] = [500, 15e3];
   const POLL_MS = 300e3; // behind a proxy that holds streams back: polls, and then another look
+  const PACE_MS = 5e3; // between polls where all places for viewers are taken
+  const FULL_MS = 30e3; // and until the next try to get one, when the board does not say
   const HIDDEN_MS = 60e3; // a hidden page gives its place on the board back after this long
   const QUIET_MS = 400; // catch-up is over when nothing follows for this long
   const PAINT_MS = 100; // faster than this nobody reads
@@ -21,12 +25,26 @@
   const NOTICE_MS = 20e3;
   const SAY_MS = 5e3; // a screen reader hears of the connection at most this often
   const TOPICS_MS = 5e3; // between two looks at /topics
+  const SIGN_TRIES = 5; // to hand over the token of a link, where the network does not answer
+  const SIGN_MS = 2e3; // between two of them
 
   const $ = (id) => document.getElementById(id);
   const copyOf = (id) => $(id).content.firstElementChild.cloneNode(true);
   const text = (node, words) => {
     if (node.textContent !== words) node.textContent = words;
   };
+  const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+  // What the board answers, as JSON; or why it does not: {status, reason, retry}.
+  async function ask(path, how) {
+    const answer = await fetch(path, { cache: "no-store", ...how });
+    if (answer.ok) return answer.json();
+    // Only the board's own words: a proxy's are a page.
+    const isPlain = /^text\/plain/.test(answer.headers.get("Content-Type"));
+    throw Object.assign(new Error(), { status: answer.status,
+      reason: isPlain ? (await answer.text()).trim() : "",
+      retry: Number(answer.headers.get("Retry-After")) * 1000 });
+  }
 
   // ---- Words and numbers -------------------------------------------------------------------
 
@@ -34,7 +52,7 @@
     os: "System", w1: "1-Wire", "": "Other" }));
   const sentence = (word) => {
     const spaced = word.replace(/[_-]+/g, " ").trim() || word;
-    return spaced[0].toUpperCase() + spaced.slice(1);
+    return capital(spaced);
   };
   // Chips and the common short words are capitals: BME280, CPU.
   const title = (segment) => TITLES.get(segment) ||
@@ -178,12 +196,14 @@
     if (!link.open) return; // the next hello asks again
     lists.busy = true;
     lists.last = Date.now();
-    fetch("topics", { cache: "no-store" })
-      .then((answer) => (answer.ok ? answer.json() : null))
-      .catch(() => null)
+    const { opened } = link;
+    ask("topics")
+      .catch(({ status, reason }) => status === 401 && link.open && denied(reason))
       .then((list) => {
         lists.busy = false;
-        if (list && logOf(list.id) === logOf(link.id)) listed(list);
+        // What was asked before may have been asked with other rights.
+        const isOurs = list && link.open && link.opened === opened;
+        if (isOurs && logOf(list.id) === logOf(link.id)) listed(list);
         else wantTopics(0);
       });
   }
@@ -297,6 +317,15 @@
     arrange();
   }
 
+  // What was shown with other rights than those there are now.
+  function forget() {
+    watcher.disconnect();
+    for (const known of [topics, groups, dirty, clock]) known.clear();
+    main.textContent = "";
+    Object.assign(link, { id: "", heard: 0 });
+    paintFooter();
+  }
+
   // What a topic is called: its label, behind whatever of its name tells it from its siblings.
   function called({ name, label }) {
     const segments = name.split("/");
@@ -391,24 +420,29 @@
   }
 
   function paintFooter() {
-    text($("count"), plural(topics.size, "topic") + (link.id ? ` · last event ${link.id}` : ""));
+    const count = plural(topics.size, "topic") + (link.id ? ` · last event ${link.id}` : "");
+    text($("count"), link.phase === "closed" ? "" : count);
     $("empty").hidden = topics.size > 0 || link.phase !== "live";
   }
 
   // ---- The connection ----------------------------------------------------------------------
 
-  // phase: connecting, catching, live, lost, busy, hidden. doubt: a stream fell silent. reached: but
-  // the board answers what is asked beside the next. held: so something on the way holds streams
-  // back, and we poll.
+  // phase: connecting, catching, live, lost, busy, closed (until somebody signs in), hidden. doubt:
+  // a stream fell silent. reached: but the board answers what is asked beside the next. held: so
+  // something on the way holds streams back, and we poll. fullUntil: no place for a stream till
+  // then, and we poll now and then; calm: trying for one, of which nothing need be seen. odd: a
+  // stream was refused, but not a poll. denied: a cookie was, and is gone now.
   const link = { phase: "", open: false, id: "", head: Infinity, heard: 0, opened: 0, attempt: 0,
     retryAt: 0, reason: "", stop: null, quiet: 0, doubt: false, reached: false,
-    held: !window.EventSource };
+    held: !window.EventSource, fullUntil: 0, calm: false, odd: false, denied: false };
 
   function connect() {
     disconnect("connecting");
     link.opened = Date.now();
     link.reached = false;
-    link.stop = (link.held ? overPoll : overEventSource)(link.id ? `since=${link.id}` : "");
+    if (link.opened >= link.fullUntil) link.fullUntil = 0;
+    const over = link.held || link.fullUntil ? overPoll : overEventSource;
+    link.stop = over(link.id ? `since=${link.id}` : "");
     if (link.doubt && !link.held) reach(link.opened);
     status();
   }
@@ -441,9 +475,31 @@
     disconnect(retry ? "busy" : "lost");
     const pause = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** link.attempt);
     link.attempt += 1;
+    link.calm = false;
     link.reason = reason;
     link.retryAt = Date.now() + (retry || pause * (0.5 + Math.random() / 2));
     status();
+  }
+
+  // Refused by a status, which EventSource does not tell: a poll is told why. If that is not
+  // refused, the first time it was a cookie, which is gone now; else only polls come through.
+  function refusedStream() {
+    disconnect("connecting");
+    const abort = new AbortController();
+    link.stop = () => abort.abort();
+    ask("events/poll?timeout=0&snapshot=0", { signal: abort.signal }).then(() => {
+      if (link.odd) link.held = link.doubt = true;
+      link.odd = true;
+      connect();
+    }, (error) => abort.signal.aborted || refused(error));
+  }
+
+  function refused({ status, reason, retry }) {
+    if (status === 401) return denied(reason);
+    // What stands behind a colon is for whoever configures the board.
+    const words = reason ? capital(reason.split(/[:;]/)[0]) : "Disconnected";
+    // Later each time, and unevenly: many were refused in one moment.
+    return lose(words, retry && retry * (1 + Math.random() * Math.min(3, 0.5 + link.attempt / 2)));
   }
 
   // A frame proves the link, and its id is how far we have seen.
@@ -456,11 +512,13 @@
   function hello(data) {
     const how = link.open ? "on a slow connection" : "while away";
     frame(data.id);
-    Object.assign(link, { open: true, phase: "catching", head: Infinity });
+    Object.assign(link, { open: true, phase: "catching", head: Infinity, denied: false });
+    if (!link.held && !link.fullUntil) link.odd = false;
+    admitted();
     if (data.reset) {
       clock.clear();
       notice("The board restarted");
-    } else if (data.lost > 0) {
+    } else if (data.lost > 0 && !link.fullUntil) {
       notice(`Missed ${data.exact === false ? "up to " : ""}${plural(data.lost, "event")} ${how}`);
     }
     clearTimeout(lists.timer);
@@ -482,7 +540,15 @@
   }
 
   function busy({ reason, retry }) {
-    lose(reason === "draining" ? "The board is going down" : "The board is full", retry);
+    if (reason === "token") denied("this token has ended");
+    else if (reason === "full") full(retry);
+    else lose("The board is going down", retry);
+  }
+
+  // No place to be held in: polls that are answered at once need none.
+  function full(retry) {
+    link.fullUntil = Date.now() + (retry || FULL_MS);
+    connect();
   }
 
   // Catch-up has no end mark: it is over at the head that /topics named, or when it is quiet.
@@ -496,9 +562,10 @@
   function caughtUp() {
     clearTimeout(link.quiet);
     if (link.phase !== "catching") return;
-    Object.assign(link, { phase: "live", attempt: 0, reason: "" });
+    Object.assign(link, { phase: "live", attempt: 0, reason: "", calm: false });
     paintFooter();
     status();
+    meet();
   }
 
   function overEventSource(since) {
@@ -511,7 +578,11 @@
       });
     }
     // Never the browser's own retry: it gives up for good after some answers, and cannot be seen.
-    source.onerror = () => isOurs && lose("Disconnected");
+    source.onerror = () => {
+      if (!isOurs) return;
+      if (source.readyState === EventSource.CLOSED) refusedStream();
+      else lose("Disconnected");
+    };
     return () => {
       isOurs = false;
       source.close();
@@ -520,23 +591,145 @@
 
   function overPoll(since) {
     const abort = new AbortController();
-    const how = { cache: "no-store", signal: abort.signal };
-    const poll = (query) => fetch(`events/poll?${query}`, how)
-      .then((answer) => (answer.ok ? answer.json() : Promise.reject(answer)))
+    let timer = 0;
+    const poll = (query) => ask(`events/poll?${query}`, { signal: abort.signal })
       .then((answer) => {
         if (answer.hello || !link.open) hello(answer.hello || {});
         answer.events.forEach((one) => event(one, one.id));
         heartbeat({ id: answer.last });
-        return poll(`since=${link.id}`);
+        if (link.fullUntil) timer = setTimeout(poll, PACE_MS, `timeout=0&since=${link.id}`);
+        else poll(`since=${link.id}`);
       })
-      .catch((answer) => {
+      .catch((error) => {
         if (abort.signal.aborted) return;
-        const seconds = answer.headers && Number(answer.headers.get("Retry-After"));
-        if (seconds) busy({ retry: seconds * 1000 });
-        else lose("Disconnected");
+        if (error.status === 503 && !query.startsWith("timeout=0")) full(error.retry);
+        else refused(error);
       });
     poll(`timeout=0&${since}`); // the first answer tells that the board is there
-    return () => abort.abort();
+    return () => {
+      abort.abort();
+      clearTimeout(timer);
+    };
+  }
+
+  // ---- Who is asking -----------------------------------------------------------------------
+
+  // known: the board was asked. asked: somebody wants to sign in. over: whose time is over, said
+  // until somebody is let in. waitUntil: too many tokens were wrong, and the next has to wait.
+  const me = { name: "", known: false, asked: false, over: "", waitUntil: 0 };
+
+  // Asked once, and after the first picture: most boards want no token, and need no more than this.
+  function meet() {
+    if (me.known) return;
+    me.known = true;
+    ask("session").then(met, ({ status }) => { me.known = status === 401; });
+  }
+
+  function met({ name, until }) {
+    me.known = true;
+    me.name = name || "";
+    const end = until && new Date(until * 1000).toLocaleString("en", { dateStyle: "medium",
+      timeStyle: "short" });
+    text($("me"), name ? `Signed in as ${name}${end ? ` until ${end}` : ""}` : "");
+    text($("session"), name ? "Sign out" : "Sign in");
+    $("who").hidden = false;
+  }
+
+  // 401. If it was for a token, the answer took the cookie back: perhaps none is needed.
+  function denied(reason) {
+    const isOver = reason.startsWith("this token");
+    if (me.name) me.over = `The token ${me.name} has ended.`;
+    else if (isOver) me.over = me.over || plainly(reason);
+    forget();
+    met({});
+    if (isOver && !link.denied) {
+      link.denied = true;
+      notice(me.over);
+      return connect();
+    }
+    disconnect("closed");
+    status();
+    $("notice").hidden = true;
+    // What was said to a token that was just tried stays.
+    return offer((me.asked && $("why").textContent) || (me.over && `${me.over} Sign in again.`)
+      || "This board shows its values to those who have a token.");
+  }
+
+  function admitted() {
+    me.over = "";
+    if (!me.asked) $("sign").hidden = true;
+  }
+
+  const plainly = (reason) => `${capital(reason).replace(/`([^`]*)`/g, "“$1”")}.`;
+
+  function offer(words) {
+    text($("why"), words);
+    $("sign").hidden = false;
+    $("who").hidden = link.phase === "closed";
+    say(words);
+  }
+
+  // The token goes to the board, and is nowhere in the page when the board has it. A whole link may
+  // be pasted, too.
+  function signIn(given, tries) {
+    const token = given.trim().replace(/^.*#token=/, "");
+    const abort = new AbortController();
+    const patience = setTimeout(() => abort.abort(), ANSWER_MS);
+    $("enter").disabled = true;
+    text($("why"), "Signing in…");
+    ask("session", { method: "POST", body: token, signal: abort.signal }).then((session) => {
+      $("token").value = "";
+      me.asked = false;
+      forget();
+      met(session);
+      connect();
+    }, (error) => {
+      me.asked = true;
+      if (!link.phase) connect();
+      if (!error.status && tries > 1) {
+        offer("No answer yet. Trying again.");
+        setTimeout(signIn, SIGN_MS, token, tries - 1);
+        return;
+      }
+      if (error.status) $("token").value = "";
+      turnedDown(error);
+    }).finally(() => {
+      clearTimeout(patience);
+      $("enter").disabled = me.waitUntil > 0;
+    });
+  }
+
+  function turnedDown({ status, reason, retry }) {
+    if (status === 429) me.waitUntil = Date.now() + retry;
+    offer(reason ? plainly(reason) : "The board does not answer. Try again.");
+    countDown();
+  }
+
+  function countDown() {
+    if (!me.waitUntil) return;
+    const wait = Math.ceil((me.waitUntil - Date.now()) / 1000);
+    text($("why"), wait <= 0 ? "Now you can try again."
+      : `Too many wrong tokens came from this address. Try again in ${wait} s.`);
+    if (wait <= 0) me.waitUntil = 0;
+    $("enter").disabled = wait > 0;
+  }
+
+  function signOut() {
+    fetch("session", { method: "DELETE" }).then(({ ok }) => {
+      if (!ok) return notice("The board did not sign you out");
+      forget();
+      met({});
+      notice("Signed out");
+      return connect();
+    }, () => notice("No answer: you are still signed in"));
+  }
+
+  // The secret of a link: taken out of the address bar before anything else.
+  function fromLink() {
+    const [isOne, token] = /^#token=(.*)/.exec(location.hash) || [];
+    if (isOne) history.replaceState(null, "", location.pathname + location.search);
+    if (token) signIn(token, SIGN_TRIES);
+    return token;
   }
 
   // ---- Watching over it --------------------------------------------------------------------
@@ -551,8 +744,10 @@
     else if (link.open && now - link.heard > SILENCE_MS) silent("Connection went silent");
     else if (link.stop && !link.open && now - link.opened > patience) silent("No answer");
     else if (link.doubt && link.held && now - link.opened > POLL_MS) tryStream();
+    else if (link.fullUntil && link.phase === "live" && now >= link.fullUntil) tryPlace();
     if (document.hidden) return;
     status();
+    countDown();
     if ($("notice").dataset.until < now) $("notice").hidden = true;
     for (const topic of topics.values()) {
       if (topic.tile && topic.leave && now >= topic.leave) remove(topic);
@@ -562,6 +757,11 @@
 
   function tryStream() {
     link.held = !window.EventSource;
+    connect();
+  }
+
+  function tryPlace() {
+    link.calm = true;
     connect();
   }
 
@@ -579,8 +779,12 @@
   // ---- Telling about it --------------------------------------------------------------------
 
   function words() {
-    if (link.phase === "live") return link.held && link.doubt ? "Live, without a stream" : "Live";
+    if (link.phase === "closed") return "Closed without a token";
     if (link.phase === "catching") return "Catching up";
+    if (link.phase === "live") {
+      if (link.fullUntil) return "All places for viewers are taken: shown every 5 seconds";
+      return link.held && link.doubt ? "Live, without a stream" : "Live";
+    }
     const wait = Math.ceil((link.retryAt - Date.now()) / 1000);
     const again = wait > 0 ? `trying again in ${wait} s` : "trying again";
     const since = link.heard ? ` — showing values from ${ago(Date.now() - link.heard)}` : "";
@@ -596,11 +800,14 @@
 
   function status() {
     // Nearly every catch-up is over at once; a word that only flashes would alarm.
-    if (link.phase === "catching" && Date.now() - link.opened < 300) return;
-    document.body.dataset.state = link.phase === "connecting" && link.reason ? "lost" : link.phase;
+    const isBrief = link.phase === "catching" || (link.phase === "connecting" && link.calm);
+    if (isBrief && Date.now() - link.opened < 300) return;
+    const isPaced = link.phase === "live" && link.fullUntil;
+    const isLost = link.phase === "connecting" && link.reason;
+    document.body.dataset.state = (isPaced && "paced") || (isLost && "lost") || link.phase;
     text($("words"), words());
     // Countdowns are for the eye; the ear gets each change once, and not in a burst.
-    const plain = link.reason || (link.open ? "Live" : "");
+    const plain = link.reason || (isPaced && words()) || (link.open ? "Live" : "");
     if (!plain || plain === spoken || Date.now() - spokenAt < SAY_MS) return;
     spoken = plain;
     say(plain);
@@ -628,11 +835,26 @@
     setTimeout(() => text($("copy"), "Copy"), 2000);
   });
 
+  $("sign").addEventListener("submit", (submitted) => {
+    submitted.preventDefault();
+    signIn($("token").value, 1);
+  });
+
+  $("session").addEventListener("click", () => {
+    if (me.name) return signOut();
+    me.asked = $("sign").hidden;
+    if (!me.asked) return $("sign").hidden = true;
+    offer("With a token this page may show more.");
+    scrollTo(0, 0);
+    return $("token").focus();
+  });
+
   document.addEventListener("visibilitychange", wake);
   addEventListener("pageshow", (shown) => shown.persisted && wake());
   addEventListener("online", wake);
   addEventListener("pagehide", () => disconnect("hidden")); // or "back" cannot revive the page
   addEventListener("resize", arrange);
+  addEventListener("hashchange", fromLink);
   setInterval(tick, 1000);
-  connect();
+  if (!fromLink()) connect();
 })();

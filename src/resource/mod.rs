@@ -92,8 +92,11 @@ pub enum Plan {
 /// What a request needs besides a Host that is ours and, to change something, an Origin that may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Nothing: what everybody may know, or the way to sign in.
+    /// Nothing: what everybody may know, or the way to sign in. A token is not even looked at: one
+    /// that has ended must not stand between a browser and the page where it gets another.
     Nothing,
+    /// Nothing, but a token that is shown is to be one: who asks is what is asked.
+    Identity,
     /// To read something.
     Read,
     /// To write something.
@@ -367,7 +370,10 @@ fn transport(rest: &str) -> Option<u8> {
 /// Asks browsers without JavaScript for a token in their own way (RFC 7617 section 2).
 pub fn challenge(head: &Head<'_>, refusal: Refusal) -> Refusal {
     match refusal.status == 401 && is_plain(head) {
-        true => refusal.fields("WWW-Authenticate: Basic realm=\"Encke\"\r\n"),
+        true => refusal.fields(
+            "WWW-Authenticate: Basic realm=\"Encke\"\r\n\
+             Set-Cookie: encke=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict\r\n",
+        ),
         false => refusal,
     }
 }
@@ -388,15 +394,14 @@ fn locate<'d>(head: &Head<'_>, decoded: &'d mut [u8]) -> Option<(&'static Row, &
 
 /// What a request needs, whatever comes of it; what is not there needs as much as what is.
 pub fn need(head: &Head<'_>) -> Need {
-    let is_public = || {
-        let mut decoded = [0; 512];
-        let row = locate(head, &mut decoded).map(|(row, _)| row);
-        row.is_some_and(|row| row.public) && !is_plain(head)
-    };
-    match head.method {
-        Method::Options => Need::Nothing,
-        _ if is_public() => Need::Nothing,
-        method if method.is_write() => Need::Write,
+    let mut decoded = [0; 512];
+    let row = locate(head, &mut decoded).map(|(row, _)| row);
+    let public = row.filter(|row| row.public && !is_plain(head));
+    match (head.method, public) {
+        (Method::Options, _) => Need::Nothing,
+        (Method::Get | Method::Head, Some(row)) if row.segment == "session" => Need::Identity,
+        (_, Some(_)) => Need::Nothing,
+        (method, None) if method.is_write() => Need::Write,
         _ => Need::Read,
     }
 }
