@@ -455,8 +455,10 @@
   }
 
   function silent(reason) {
-    link.held = !window.EventSource || (link.reached && !link.held);
-    link.doubt = true;
+    if (!link.fullUntil) { // else it was no stream
+      link.held = !window.EventSource || (link.reached && !link.held);
+      link.doubt = true;
+    }
     lose(reason);
   }
 
@@ -741,10 +743,10 @@
     const patience = link.attempt < 2 ? FIRST_ANSWER_MS : ANSWER_MS;
     if (document.hidden && now - hiddenAt > HIDDEN_MS) disconnect("hidden");
     else if (link.retryAt && now >= link.retryAt) connect();
+    else if (link.fullUntil && link.phase === "live" && now >= link.fullUntil) tryPlace();
     else if (link.open && now - link.heard > SILENCE_MS) silent("Connection went silent");
     else if (link.stop && !link.open && now - link.opened > patience) silent("No answer");
     else if (link.doubt && link.held && now - link.opened > POLL_MS) tryStream();
-    else if (link.fullUntil && link.phase === "live" && now >= link.fullUntil) tryPlace();
     if (document.hidden) return;
     status();
     countDown();

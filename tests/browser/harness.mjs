@@ -3,7 +3,8 @@
 // Everything is on 127.0.0.1; each process started here is ended here, by its own handle.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -11,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 const SHOTS = path.join(path.dirname(fileURLToPath(import.meta.url)), "shots");
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const START_MS = 10_000;
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -135,13 +137,15 @@ export class Link {
   }
 }
 
-export async function launch() {
+/** A browser; `flags` as `--host-resolver-rules=MAP NAME 127.0.0.1`. */
+export async function launch(flags = []) {
   mkdirSync(SHOTS, { recursive: true });
   return chromium.launch({
     executablePath: process.env.ENCKE_CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+      "--disable-background-networking", "--disable-component-update", "--disable-sync",
+      ...flags],
   });
 }
 
@@ -181,6 +185,14 @@ export async function saysInHeader(page, pattern, timeout = 10_000) {
     pattern.source,
     { timeout },
   );
+}
+
+/** What axe (Deque's rules for WCAG and good practice) finds wrong with the page as it is. */
+export async function flaws(page) {
+  await page.evaluate(AXE);
+  const { violations, passes } = await page.evaluate(() => window.axe.run());
+  assert.ok(passes.length > 10, "axe looked at hardly anything");
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join("  ")}`);
 }
 
 export const shot = (page, name) => page.screenshot({ path: path.join(SHOTS, `${name}.png`) });
