@@ -28,6 +28,7 @@
   const SIGN_TRIES = 5; // to hand over the token of a link, where the network does not answer
   const SIGN_MS = 2e3; // between two of them
 
+  const here = location.href.replace(/[?#].*$/, "");
   const $ = (id) => document.getElementById(id);
   const copyOf = (id) => $(id).content.firstElementChild.cloneNode(true);
   const text = (node, words) => {
@@ -420,8 +421,7 @@
   }
 
   function paintFooter() {
-    const count = plural(topics.size, "topic") + (link.id ? ` · last event ${link.id}` : "");
-    text($("count"), link.phase === "closed" ? "" : count);
+    text($("count"), plural(topics.size, "topic") + (link.id ? ` · last event ${link.id}` : ""));
     $("empty").hidden = topics.size > 0 || link.phase !== "live";
   }
 
@@ -627,14 +627,21 @@
     ask("session").then(met, ({ status }) => { me.known = status === 401; });
   }
 
-  function met({ name, until }) {
+  function met(session) {
     me.known = true;
+    $("who").hidden = false;
+    call(session);
+  }
+
+  function call({ name, until }) {
     me.name = name || "";
     const end = until && new Date(until * 1000).toLocaleString("en", { dateStyle: "medium",
       timeStyle: "short" });
     text($("me"), name ? `Signed in as ${name}${end ? ` until ${end}` : ""}` : "");
     text($("session"), name ? "Sign out" : "Sign in");
-    $("who").hidden = false;
+    const by = name ? `-u ${name}:SECRET ` : ""; // HTTP's own words for it: any name, and the secret
+    text($("curl"), `curl -N ${by}${here}events/stream`);
+    text($("publish"), `curl -d 21.5 ${by}${here}topics/demo/first`);
   }
 
   // 401. If it was for a token, the answer took the cookie back: perhaps none is needed.
@@ -667,7 +674,6 @@
   function offer(words) {
     text($("why"), words);
     $("sign").hidden = false;
-    $("who").hidden = link.phase === "closed";
     say(words);
   }
 
@@ -703,7 +709,8 @@
 
   function turnedDown({ status, reason, retry }) {
     if (status === 429) me.waitUntil = Date.now() + retry;
-    offer(reason ? plainly(reason) : "The board does not answer. Try again.");
+    if (status === 400) offer("This is no token. One looks like NAME.SECRET, and has no spaces.");
+    else offer(reason ? plainly(reason) : "The board does not answer. Try again.");
     countDown();
   }
 
@@ -773,6 +780,7 @@
     if (document.hidden || link.phase === "busy") return;
     if (link.stop && Date.now() - Math.max(link.heard, link.opened) < WAKE_SILENCE_MS) return;
     link.attempt = 0;
+    link.calm = link.phase === "closed";
     trustStreams();
     connect();
     tick();
@@ -781,7 +789,7 @@
   // ---- Telling about it --------------------------------------------------------------------
 
   function words() {
-    if (link.phase === "closed") return "Closed without a token";
+    if (link.phase === "closed") return "Sign in to see the values";
     if (link.phase === "catching") return "Catching up";
     if (link.phase === "live") {
       if (link.fullUntil) return "All places for viewers are taken: shown every 5 seconds";
@@ -824,11 +832,8 @@
 
   // ---- The rest of the page ----------------------------------------------------------------
 
-  const here = location.href.replace(/[?#].*$/, "");
   document.title = location.hostname;
   text($("name"), location.hostname.replace(/\.local$/, ""));
-  text($("curl"), `curl -N ${here}events/stream`);
-  text($("publish"), `curl -d 21.5 ${here}topics/demo/first`);
 
   $("copy").addEventListener("click", () => {
     // Not navigator.clipboard: a page on plain http does not have it.
@@ -858,5 +863,6 @@
   addEventListener("resize", arrange);
   addEventListener("hashchange", fromLink);
   setInterval(tick, 1000);
+  call({});
   if (!fromLink()) connect();
 })();

@@ -125,7 +125,7 @@ test("a closed board asks for a token, says what is wrong with it, and lets go",
   withBoard(CLOSED + token(), {}, async (board, page) => {
     await page.goto(board.url);
     await saysInPanel(page, "This board shows its values to those who have a token.");
-    await saysInHeader(page, /Closed without a token/);
+    await saysInHeader(page, /Sign in to see the values/);
     assert.equal(await page.locator(".tile").count(), 0);
     const kind = await field(page).evaluate((node) => [node.type, node.autocomplete]);
     assert.deepEqual(kind, ["password", "current-password"]);
@@ -142,7 +142,7 @@ test("a closed board asks for a token, says what is wrong with it, and lets go",
     await saysInPanel(page, /This token is not known here.*“encke token NAME”/);
     assert.equal(await field(page).inputValue(), "");
     await enter(page, "two words");
-    await saysInPanel(page, /The body is to be a token, NAME\.SECRET/);
+    await saysInPanel(page, /This is no token\. One looks like NAME\.SECRET/);
     await shot(page, "sign-in-wrong");
     const before = page.asked.length;
     await sleep(3000);
