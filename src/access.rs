@@ -178,7 +178,9 @@ impl Policy {
                 self.check_local(head, from).map_err(NotLocal::refusal)?;
                 rights.is_local = true;
             }
-            Need::Nothing => rights.is_local = self.check_local(head, from).is_ok(),
+            Need::Nothing | Need::Identity => {
+                rights.is_local = self.check_local(head, from).is_ok();
+            }
         }
         Ok(rights)
     }

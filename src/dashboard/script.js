@@ -501,7 +501,8 @@
     // What stands behind a colon is for whoever configures the board.
     const words = reason ? capital(reason.split(/[:;]/)[0]) : "Disconnected";
     // Later each time, and unevenly: many were refused in one moment.
-    return lose(words, retry && retry * (1 + Math.random() * Math.min(3, 0.5 + link.attempt / 2)));
+    const spread = Math.min(retry, 5e3 * (1 + link.attempt), 30e3);
+    return lose(words, retry && retry + Math.random() * spread);
   }
 
   // A frame proves the link, and its id is how far we have seen.
@@ -639,7 +640,7 @@
       timeStyle: "short" });
     text($("me"), name ? `Signed in as ${name}${end ? ` until ${end}` : ""}` : "");
     text($("session"), name ? "Sign out" : "Sign in");
-    const by = name ? `-u ${name}:SECRET ` : ""; // HTTP's own words for it: any name, and the secret
+    const by = name ? `-u ${name}:SECRET ` : ""; // in HTTP's own way: any name, and the secret
     text($("curl"), `curl -N ${by}${here}events/stream`);
     text($("publish"), `curl -d 21.5 ${by}${here}topics/demo/first`);
   }

@@ -174,3 +174,27 @@ fn the_plain_table_lists_each_topic_and_escapes_what_people_wrote() {
         assert!(!text.contains(part), "{part} in {text}");
     }
 }
+
+/// Whoever has to sign in anew gets that far with the old cookie in hand; whoever guesses learns
+/// nothing by it.
+#[test]
+fn a_cookie_that_counts_no_longer_stands_before_nothing_public() {
+    let mut world = World::new(settings());
+    let cookie = "Cookie: encke=phone.old\r\n";
+    for target in ["/", "/health"] {
+        assert_eq!(get(&mut world, target, cookie).status, 200, "{target}");
+    }
+    for target in ["/session", "/topics", "/?plain"] {
+        let answer = get(&mut world, target, cookie);
+        let forget = answer.field("set-cookie").unwrap_or_default();
+        assert_eq!(answer.status, 401, "{target}");
+        assert!(forget.starts_with("encke=; "), "{target}: {forget}");
+        let is_basic = answer
+            .field("www-authenticate")
+            .is_some_and(|way| way.starts_with("Basic "));
+        assert_eq!(is_basic, target == "/?plain", "{target}");
+    }
+    let sign_out =
+        format!("DELETE /session HTTP/1.1\r\nHost: pi\r\n{cookie}Content-Length: 0\r\n\r\n");
+    assert_eq!(ask(&mut world, &sign_out).status, 204);
+}
