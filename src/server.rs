@@ -388,6 +388,10 @@ impl Server {
         let mut taken_in = false;
         for index in 0..self.listeners.len() {
             while left > 0 {
+                // Whoever was taken in now looks idle until it is read, in the next turn.
+                if taken_in && !self.peers.has_room() {
+                    return;
+                }
                 left -= 1;
                 match sockets::accept(&self.listeners[index]) {
                     Accepted::Peer(socket, address) => {
@@ -395,7 +399,6 @@ impl Server {
                         taken_in = true;
                     }
                     Accepted::Nobody => break,
-                    // Whoever was taken in now looks idle until it is read, in the next turn.
                     Accepted::NotNow if taken_in => return,
                     Accepted::NotNow => {
                         // Somebody idle gives up a descriptor for somebody new.

@@ -131,6 +131,11 @@ impl Peers<Sockets> {
         }
     }
 
+    /// Whether there is room for somebody new without anybody giving way.
+    pub fn has_room(&self) -> bool {
+        self.has_free_slot()
+    }
+
     /// Gives up a descriptor for somebody new, if anybody can be missed.
     pub fn give_up_one(&mut self) -> bool {
         self.evict().is_some()

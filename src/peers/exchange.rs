@@ -31,17 +31,24 @@ pub(super) struct Exchange {
     pub(super) connection: Connection,
     pub(super) rest: Rest,
     pub(super) deadline_ms: u64,
+    /// Whose it is, if it is lent; since when, and since when this request.
+    pub(super) slot: u32,
+    pub(super) lent_ms: u64,
+    pub(super) since_ms: u64,
     /// A request is answered, but for what waits in the spill and in `rest`.
     pub(super) answered: bool,
     body_begun: bool,
 }
 
 impl Exchange {
-    fn new(deadline_ms: u64) -> Exchange {
+    fn new(slot: u32, now_ms: u64) -> Exchange {
         Exchange {
             connection: Connection::new(),
             rest: Rest::Nothing,
-            deadline_ms,
+            deadline_ms: now_ms + sweep::HEAD_MS,
+            slot,
+            lent_ms: now_ms,
+            since_ms: now_ms,
             answered: false,
             body_begun: false,
         }
@@ -55,21 +62,21 @@ impl Exchange {
 
 impl<O: Outlet> Peers<O> {
     /// Lends an exchange, or `None` when all are lent.
-    pub(super) fn lend(&mut self) -> Option<u16> {
+    pub(super) fn lend(&mut self, slot: u32) -> Option<u16> {
         let exchange = self.inputs.take()?;
-        self.open(exchange);
+        self.open(exchange, slot);
         Some(exchange)
     }
 
-    /// Makes a lent buffer an exchange.
-    fn open(&mut self, exchange: u16) {
-        let deadline_ms = self.now.ms + sweep::HEAD_MS;
+    /// Makes a lent buffer the exchange of a peer.
+    fn open(&mut self, exchange: u16, slot: u32) {
+        let now_ms = self.now.ms;
         // Those before it may have been lent, but only looked into.
         while self.exchanges.len() <= usize::from(exchange) {
-            self.exchanges.push(Exchange::new(deadline_ms));
+            self.exchanges.push(Exchange::new(slot, now_ms));
         }
-        self.exchanges[usize::from(exchange)] = Exchange::new(deadline_ms);
-        self.wake_by(deadline_ms);
+        self.exchanges[usize::from(exchange)] = Exchange::new(slot, now_ms);
+        self.wake_by(now_ms + sweep::HEAD_MS);
     }
 
     pub(super) fn release(&mut self, exchange: u16) {
@@ -108,7 +115,7 @@ impl<O: Outlet> Peers<O> {
                 since_ms: self.now.ms,
             },
         );
-        self.wake_by(self.now.ms + sweep::SLOW_HEAD_MS);
+        self.look_again();
     }
 
     /// Lends buffers to those who wait, longest first.
@@ -118,16 +125,6 @@ impl<O: Outlet> Peers<O> {
         {
             self.read_first(self.slots.first(List::STARVED), buffer);
         }
-    }
-
-    /// A free buffer, or that of a peer whose half head is slow to become a whole one.
-    fn take_input(&mut self) -> Option<u16> {
-        self.inputs.take().or_else(|| {
-            let slow = self.first(List::BUSY, Peers::is_slow_head)?;
-            self.counters.evicted += 1;
-            self.close(slow);
-            self.inputs.take()
-        })
     }
 
     /// Reads what a peer has to say into a buffer, which it keeps unless that was nothing, or a
@@ -146,7 +143,7 @@ impl<O: Outlet> Peers<O> {
                 self.inputs.give_back(buffer);
             }
             Received::Bytes(bytes) => {
-                self.open(buffer);
+                self.open(buffer, slot);
                 let connection = &mut self.exchanges[usize::from(buffer)].connection;
                 connection.received(bytes);
                 self.set_phase(slot, Phase::Busy { exchange: buffer });
@@ -164,16 +161,6 @@ impl<O: Outlet> Peers<O> {
                 self.close(slot);
             }
         }
-    }
-
-    /// Whether a peer's head has been on its way for longer than any good network takes.
-    #[cold]
-    fn is_slow_head(&self, slot: u32) -> bool {
-        let Phase::Busy { exchange } = self.slots[slot].phase else {
-            return false;
-        };
-        let deadline_ms = self.exchanges[usize::from(exchange)].deadline_ms;
-        self.is_headless(slot) && deadline_ms + sweep::SLOW_HEAD_MS <= self.now.ms + sweep::HEAD_MS
     }
 
     /// Reads until there is nothing more, or an answer must go out first.
@@ -283,6 +270,7 @@ impl<O: Outlet> Peers<O> {
         }
         entry.answered = false;
         entry.body_begun = false;
+        entry.since_ms = self.now.ms;
         entry.connection.done(self.inputs.bytes(exchange));
         self.set_deadline(exchange, sweep::HEAD_MS);
     }
@@ -430,10 +418,9 @@ impl<O: Outlet> Peers<O> {
         };
         let date = self.date();
         self.set_deadline(exchange, sweep::STALL_MS);
+        let ends = self.draining || self.has_had_its_share(exchange);
         let entry = &mut self.exchanges[usize::from(exchange)];
-        if self.draining
-            || length == Length::Open && entry.connection.asked.version == Version::Http10
-        {
+        if ends || length == Length::Open && entry.connection.asked.version == Version::Http10 {
             entry.connection.asked.keep_alive = false;
         }
         let asked = entry.connection.asked;

@@ -291,10 +291,10 @@ impl<O: Outlet> Peers<O> {
     /// A viewer's socket took only `sent` bytes of the run, which begins at `run_from`.
     fn fall_behind(&mut self, slot: u32, audience: u32, sent: usize, run_from: usize) {
         let (mut cursor, mut offset) = self.position_in_run(sent, run_from);
-        // The rest of a half-sent frame is kept if a buffer is free; else it is rendered again,
-        // if its event is still in the ring by then.
+        // The rest of a half-sent frame is kept while there are buffers enough for those who cannot
+        // do without; else it is rendered again, if its event is still in the ring by then.
         if offset > 0
-            && let Some(spill) = self.spills.take()
+            && let Some(spill) = self.take_spill(self.spills.count() / 2)
         {
             let end = self
                 .run
@@ -302,10 +302,7 @@ impl<O: Outlet> Peers<O> {
                 .iter()
                 .map(|f| f.end as usize)
                 .find(|end| *end > sent);
-            let rest = &self.scratch[sent..end.unwrap_or(sent)];
-            self.spills.bytes(spill)[..rest.len()].copy_from_slice(rest);
-            self.spilled[usize::from(spill)] = (0, rest.len() as u32);
-            self.slots[slot].spill = spill;
+            self.fill_spill(slot, spill, sent, end.unwrap_or(sent));
             (cursor, offset) = (cursor + 1, 0);
         }
         self.slots[slot].mark(BLOCKED, true);

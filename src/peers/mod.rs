@@ -10,6 +10,7 @@
 //! - `subscribe`: how a viewer or a poll begins.
 //! - `polls`: how polls are answered.
 //! - `rights`, `owners`: who may connect how often, signing in, rights that change.
+//! - `shortage`: who gives way when buffers are short.
 //! - `sweep`: deadlines, heartbeats, ticks, draining.
 //! - `cost`: what all that is set aside for takes.
 
@@ -19,6 +20,7 @@ mod fanout;
 mod owners;
 mod polls;
 mod rights;
+mod shortage;
 mod slots;
 mod subscribe;
 mod sweep;
@@ -135,6 +137,27 @@ const SCRATCH_BYTES: usize = 3 * SPILL_BYTES;
 
 const SPILL_BYTES: usize = RESPONSE_HEAD_BYTES_MAX + OUTPUT_BYTES_MAX + 16;
 
+/// What is in a spill.
+#[derive(Clone, Copy, Debug)]
+struct Spilled {
+    /// The part that is still to be sent.
+    from: u32,
+    to: u32,
+    /// Whose it is, if it is lent.
+    slot: u32,
+    /// When it was lent.
+    since_ms: u64,
+}
+
+impl Spilled {
+    const NOTHING: Spilled = Spilled {
+        from: 0,
+        to: 0,
+        slot: NOBODY,
+        since_ms: 0,
+    };
+}
+
 /// How many of the fixed places are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InUse {
@@ -164,8 +187,8 @@ pub struct Peers<O> {
     exchanges: Vec<Exchange>,
     inputs: Pool,
     spills: Pool,
-    /// The part of each spill that is still to be sent.
-    spilled: Vec<(u32, u32)>,
+    /// What is in each spill.
+    spilled: Vec<Spilled>,
     /// Everything is rendered here: room for a head, then an answer or a run of events.
     scratch: Vec<u8>,
     /// A head is written here, before it is known where it begins.
@@ -211,7 +234,7 @@ impl<O: Outlet> Peers<O> {
             exchanges: Vec::with_capacity(usize::from(settings.pages)),
             inputs: Pool::new(settings.pages, INPUT_BYTES_MAX),
             spills: Pool::new(spills(settings.viewers), SPILL_BYTES),
-            spilled: vec![(0, 0); usize::from(spills(settings.viewers))],
+            spilled: vec![Spilled::NOTHING; usize::from(spills(settings.viewers))],
             scratch: vec![0; SCRATCH_BYTES],
             head: vec![0; RESPONSE_HEAD_BYTES_MAX],
             value: vec![0; EVENT_BYTES_MAX],
@@ -319,6 +342,11 @@ impl<O: Outlet> Peers<O> {
         Some(slot)
     }
 
+    /// Whether there is a slot that nobody has.
+    pub fn has_free_slot(&self) -> bool {
+        self.slots.has_free()
+    }
+
     /// Closes whoever is missed least: one we have nothing more to say to, one that is idle, one
     /// that waits for a buffer, one that sends its head; the longest first. Never one that is being
     /// answered.
@@ -398,12 +426,12 @@ impl<O: Outlet> Peers<O> {
         self.slots[slot].mark(BLOCKED, false);
         let spill = self.slots[slot].spill;
         if spill != NO_BUFFER {
-            let (from, to) = self.spilled[usize::from(spill)];
+            let Spilled { from, to, .. } = self.spilled[usize::from(spill)];
             let bytes = &self.spills.bytes(spill)[from as usize..to as usize];
             match self.outlet.send(slot, bytes) {
                 Sent::Gone => return self.close(slot),
                 Sent::Bytes(sent) if sent < bytes.len() => {
-                    self.spilled[usize::from(spill)].0 = from + sent as u32;
+                    self.spilled[usize::from(spill)].from = from + sent as u32;
                     self.slots[slot].mark(BLOCKED, true);
                     if sent > 0 {
                         self.progressed(slot);
@@ -470,16 +498,30 @@ impl<O: Outlet> Peers<O> {
     /// resumes by its cursor.
     #[cold]
     fn keep(&mut self, slot: u32, from: usize, to: usize) -> bool {
-        let Some(spill) = self.spills.take() else {
+        // Viewers leave some to answers.
+        let keep_free = match self.slots[slot].phase.viewer() {
+            Some(_) => self.spills.count() / 4,
+            None => 0,
+        };
+        let Some(spill) = self.take_spill(keep_free) else {
             self.counters.evicted += 1;
             self.close(slot);
             return false;
         };
-        self.spills.bytes(spill)[..to - from].copy_from_slice(&self.scratch[from..to]);
-        self.spilled[usize::from(spill)] = (0, (to - from) as u32);
-        self.slots[slot].spill = spill;
+        self.fill_spill(slot, spill, from, to);
         self.slots[slot].mark(BLOCKED, true);
         true
+    }
+
+    fn fill_spill(&mut self, slot: u32, spill: u16, from: usize, to: usize) {
+        self.spills.bytes(spill)[..to - from].copy_from_slice(&self.scratch[from..to]);
+        self.spilled[usize::from(spill)] = Spilled {
+            from: 0,
+            to: (to - from) as u32,
+            slot,
+            since_ms: self.now.ms,
+        };
+        self.slots[slot].spill = spill;
     }
 
     /// Changes what a peer is doing, and with it the list it stands in. At the front of an audience

@@ -286,6 +286,7 @@ impl<O: Outlet> Peers<O> {
         self.wake_by(self.now.ms + sweep::IDLE_MS);
         if exchange != NO_BUFFER {
             self.set_deadline(exchange, sweep::STALL_MS);
+            self.exchanges[usize::from(exchange)].since_ms = self.now.ms;
         }
         if !self.deliver(slot, from, to) {
             return;
@@ -308,7 +309,7 @@ impl<O: Outlet> Peers<O> {
             return;
         };
         let lent = if exchange == NO_BUFFER {
-            self.lend()
+            self.lend(slot)
         } else {
             Some(exchange)
         };
@@ -319,6 +320,7 @@ impl<O: Outlet> Peers<O> {
         let reader = self.hub.audiences.audience(audience).wish.reader;
         self.set_phase(slot, Phase::Busy { exchange: lent });
         self.leave(audience);
+        self.exchanges[usize::from(lent)].since_ms = self.now.ms;
         let asked = &mut self.exchanges[usize::from(lent)].connection.asked;
         (asked.version, asked.keep_alive) = (framing.version, !framing.last);
         (asked.rights.reader, asked.cors) = (reader, Cors::of(rest.head));

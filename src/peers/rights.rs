@@ -94,11 +94,14 @@ impl<O: Outlet> Peers<O> {
         if self.owners.count(owner) < self.settings.policy.per_address {
             return true;
         }
-        let is_its = |peers: &Self, slot| {
-            peers.owners.is(slot, owner) && peers.slots[slot].spill == NO_BUFFER
+        // One that has just come looks idle until it is read.
+        let is_idle = |peers: &Self, slot: u32| {
+            let just_came = matches!(peers.slots[slot].phase,
+                Phase::Idle { since_ms } if since_ms == peers.now.ms);
+            peers.owners.is(slot, owner) && peers.slots[slot].spill == NO_BUFFER && !just_came
         };
-        let gives_way = self.first(List::CLOSING, is_its);
-        let Some(slot) = gives_way.or_else(|| self.first(List::IDLE, is_its)) else {
+        let gives_way = self.first(List::CLOSING, is_idle);
+        let Some(slot) = gives_way.or_else(|| self.first(List::IDLE, is_idle)) else {
             return false;
         };
         self.counters.evicted += 1;

@@ -307,6 +307,11 @@ impl Slots {
         })
     }
 
+    /// Whether there is a free one.
+    pub(super) fn has_free(&self) -> bool {
+        self.free != NOBODY || self.slots.len() < self.count_max
+    }
+
     /// Gives a slot back; it must stand in no list.
     pub(super) fn give_back(&mut self, slot: u32) {
         self[slot] = Slot::FREE;
@@ -421,6 +426,16 @@ impl Pool {
     /// Whether there is one to lend.
     pub(super) fn has_free(&self) -> bool {
         !self.free.is_empty() || self.fresh < self.count
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// How many can still be lent.
+    pub(super) fn left(&self) -> usize {
+        self.count() - self.lent()
     }
 
     /// How many are lent.

@@ -12,8 +12,6 @@ use crate::wire::Kind;
 pub(super) const IDLE_MS: u64 = 20_000;
 /// A peer waits so long for a buffer; then it is told that there is none.
 pub(super) const STARVED_MS: u64 = 5_000;
-/// A head that takes longer gives way when somebody waits for a buffer.
-pub(super) const SLOW_HEAD_MS: u64 = 1_000;
 /// A head takes so long from its first byte.
 pub(super) const HEAD_MS: u64 = 10_000;
 /// A body takes so long from its head.
@@ -42,6 +40,8 @@ impl<O: Outlet> Peers<O> {
         self.sweep_list(List::ENDING, STALL_MS);
         self.sweep_list(List::CLOSING, LINGER_MS);
         self.sweep_busy();
+        self.look_again();
+        self.share_spills();
         for index in 0..self.hub.audiences.end() {
             self.sweep_audience(index);
         }

@@ -102,14 +102,38 @@ fn who_waits_for_a_buffer_keeps_its_place() {
     check_nothing_leaks(&mut world);
 }
 
+/// Connections that come at once are all read before one of them counts as idle.
+#[test]
+fn one_that_has_just_come_does_not_give_way_to_the_next_of_its_address() {
+    let mut world = world(|s| s.policy.per_address = 2);
+    let address = "192.168.1.7".parse().unwrap();
+    let clients = [0; 2].map(|_| world.connect_from(address).unwrap());
+    let told = world.connect_from(address).unwrap_err();
+    assert!(told.ends_with(b"raise per_address in [limits] of the board\n"));
+    assert!(world.connect_from("192.168.1.8".parse().unwrap()).is_ok());
+    world.feed(clients[1], HEALTH);
+    world.settle();
+    assert!(heard(&mut world, clients[1]).starts_with("HTTP/1.1 200 OK"));
+    world.pass(1);
+    let third = world.connect_from(address).unwrap();
+    assert!(world.wire(clients[0]).closed && !world.wire(clients[1]).closed);
+    world.feed(third, HEALTH);
+    world.settle();
+    assert!(heard(&mut world, third).starts_with("HTTP/1.1 200 OK"));
+    check_nothing_leaks(&mut world);
+}
+
+const SLOW_BODY: &[u8] = b"POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
+
 #[test]
 fn who_waits_for_a_buffer_in_vain_is_told_so() {
     let mut world = world(|s| s.pages = 1);
-    let (busy, waiting) = (world.connect().unwrap(), world.connect().unwrap());
-    world.feed(
-        busy,
-        b"POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
-    );
+    // Each has the buffer for a second, and there are more before it than there is time.
+    let before: Vec<_> = (0..6).map(|_| world.connect().unwrap()).collect();
+    let waiting = world.connect().unwrap();
+    for &client in &before {
+        world.feed(client, SLOW_BODY);
+    }
     world.feed(waiting, HEALTH);
     world.pass(4_999);
     assert!(!world.wire(waiting).finished);
@@ -121,16 +145,119 @@ fn who_waits_for_a_buffer_in_vain_is_told_so() {
     check_nothing_leaks(&mut world);
 }
 
+/// Whatever has the only buffer, however it goes on, somebody else is answered in time.
 #[test]
-fn a_slow_head_gives_way_to_who_waits() {
+fn whoever_is_slow_gives_way_to_who_waits() {
+    let value = format!("\"{}\"", "x".repeat(7000));
+    let poll = |log: &str| {
+        let poll = format!("GET /events/poll?since={log}-1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        (poll + "GET /hea").into_bytes()
+    };
+    let topics = b"GET /topics HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
+    let shapes = [
+        ("a head", b"GET /health HT".to_vec(), 250),
+        ("a body", SLOW_BODY.to_vec(), 1_000),
+        ("an answer", topics, 1_000),
+        ("a poll with more behind it", poll("k3f9q2xa"), 1_000),
+    ];
+    for (shape, bytes, patience_ms) in shapes {
+        let mut world = world(|s| s.pages = 1);
+        world.publish("a", &value);
+        let (slow, waiting) = (world.connect().unwrap(), world.connect().unwrap());
+        world.wire(slow).capacity = 1000;
+        world.feed(slow, &bytes);
+        world.settle();
+        world.pass(patience_ms / 2);
+        // It goes on, by a byte.
+        match shape {
+            "an answer" => assert_eq!(world.take_some(slow, 1).len(), 1),
+            _ => world.feed(slow, b"4"),
+        }
+        world.feed(waiting, HEALTH);
+        world.pass(patience_ms / 2 - 1);
+        assert!(!world.wire(slow).closed, "{shape}");
+        assert_eq!(heard(&mut world, waiting), "", "{shape}");
+        world.pass(60);
+        assert!(world.wire(slow).closed, "{shape}");
+        assert!(
+            heard(&mut world, waiting).starts_with("HTTP/1.1 200 OK"),
+            "{shape}"
+        );
+        check_nothing_leaks(&mut world);
+    }
+}
+
+#[test]
+fn one_who_asks_without_end_is_told_to_close_when_others_wait() {
     let mut world = world(|s| s.pages = 1);
-    let (slow, waiting) = (world.connect().unwrap(), world.connect().unwrap());
-    world.feed(slow, b"GET /health HT");
-    world.pass(1_000);
+    let (endless, waiting) = (world.connect().unwrap(), world.connect().unwrap());
+    let ask = |world: &mut World| {
+        // Always the beginning of one more.
+        world.feed(endless, &[&HEALTH[7..], HEALTH, &HEALTH[..7]].concat());
+        world.settle();
+    };
+    world.feed(endless, &HEALTH[..7]);
+    for _ in 0..20 {
+        ask(&mut world);
+        world.pass(100);
+    }
+    let text = heard(&mut world, endless);
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 40);
+    assert!(!text.contains("Connection: close"), "nobody waits");
     world.feed(waiting, HEALTH);
     world.settle();
-    assert!(world.wire(slow).closed);
+    ask(&mut world);
+    let text = heard(&mut world, endless);
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
+    assert!(text.contains("Connection: close"), "{text}");
     assert!(heard(&mut world, waiting).starts_with("HTTP/1.1 200 OK"));
+    check_nothing_leaks(&mut world);
+}
+
+#[test]
+fn spills_are_shared_between_viewers_that_stall_and_answers() {
+    let mut world = world(|s| {
+        s.viewers = 300;
+        s.pages = 8;
+        s.ring_bytes = 1 << 18;
+    });
+    let value = format!("\"{}\"", "x".repeat(7000));
+    for n in 0..16 {
+        world.publish(&format!("t/{n}"), &value);
+    }
+    // Fresh viewers that take nothing: what they are told first has to be kept for them.
+    let stalled: Vec<_> = (0..100).map(|_| world.connect().unwrap()).collect();
+    for &client in &stalled {
+        world.wire(client).capacity = 30;
+        world.feed(client, b"GET /events/stream HTTP/1.1\r\nHost: pi\r\n\r\n");
+    }
+    world.settle();
+    assert_eq!(world.peers.in_use().spills, 48, "three quarters of 64");
+    let closed = |world: &mut World| {
+        let wires = stalled
+            .iter()
+            .filter(|client| world.peers.outlet.wires[**client].closed);
+        wires.count()
+    };
+    assert_eq!(
+        closed(&mut world),
+        52,
+        "no buffer: they resume by their cursor"
+    );
+    // An answer finds one all the same.
+    let reader = world.connect().unwrap();
+    world.wire(reader).capacity = 3000;
+    world.feed(reader, b"GET /topics HTTP/1.1\r\nHost: pi\r\n\r\n");
+    world.settle();
+    assert!(heard(&mut world, reader).ends_with("0\r\n\r\n"));
+    // Whoever has had one for two seconds gives it up, until half of them are free.
+    world.pass(1_999);
+    assert_eq!(world.peers.in_use().spills, 48);
+    world.pass(1);
+    assert_eq!(world.peers.in_use().spills, 31);
+    assert_eq!(closed(&mut world), 69);
+    world.pass(10_000);
+    assert_eq!(world.peers.in_use().spills, 31, "nobody needs them");
     check_nothing_leaks(&mut world);
 }
 
@@ -452,8 +579,8 @@ fn without_a_spill_a_blocked_answer_is_given_up_and_a_viewer_goes_on() {
     world.settle();
     assert_eq!(
         world.peers.in_use().spills,
-        64,
-        "all there are for so few viewers"
+        32,
+        "half of those for so few viewers: the others are for who cannot do without"
     );
     world.publish("a", "3");
     world.settle();

@@ -247,6 +247,14 @@ impl World {
         Some(self.peers.outlet.insert(slot))
     }
 
+    /// As `connect`, from an address; what the client is told when it is turned away.
+    pub(crate) fn connect_from(&mut self, address: IpAddr) -> Result<usize, &'static [u8]> {
+        let slot = self.peers.accept_from(address)?;
+        let client = self.peers.outlet.insert(slot);
+        self.wire(client).address = address;
+        Ok(client)
+    }
+
     /// The client sends bytes, in one packet.
     pub(crate) fn feed(&mut self, client: usize, bytes: &[u8]) {
         let Some(slot) = self.slot(client) else {
