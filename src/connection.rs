@@ -414,12 +414,21 @@ impl Connection {
         from: Standing,
     ) -> Result<Turn, Refusal> {
         let turn = self.collect(input)?;
-        let head = &input[..self.head_bytes];
-        if matches!(turn, Turn::Request) && memo.recall(head, from).is_none() {
-            let (_, refusal) = memo.learn(head, &mut { self.asked }, policy, from)?;
-            return Ok(refusal.map_or(Turn::Request, Turn::Refused));
+        if !matches!(turn, Turn::Request) {
+            return Ok(turn);
         }
-        Ok(turn)
+        let head = &input[..self.head_bytes];
+        let mut asked = self.asked;
+        let refusal = match memo.recall(head, from) {
+            Some((understood, _)) => {
+                asked = understood.asked;
+                None
+            }
+            None => memo.learn(head, &mut asked, policy, from)?.1,
+        };
+        // They may be others by now.
+        self.asked.rights = asked.rights;
+        Ok(refusal.map_or(Turn::Request, Turn::Refused))
     }
 
     fn collect(&mut self, input: &mut [u8]) -> Result<Turn, Refusal> {

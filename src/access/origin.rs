@@ -103,7 +103,8 @@ fn is_own(origin: &[u8], head: &Head<'_>) -> bool {
     let rest = origin
         .strip_prefix(b"http://")
         .or(origin.strip_prefix(b"https://"));
-    rest.is_some_and(|authority| authority.eq_ignore_ascii_case(head.host))
+    // In HTTP/1.0 there may be no Host: then nobody is known to be of it.
+    rest.is_some_and(|authority| !head.host.is_empty() && authority.eq_ignore_ascii_case(head.host))
 }
 
 const NOT_MINE: Refusal = Refusal::new(

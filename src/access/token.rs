@@ -376,6 +376,23 @@ mod tests {
     }
 
     #[test]
+    fn another_secret_of_the_same_name_counts() {
+        let old = Token {
+            validity: Validity::Removed,
+            ..token("t", "old")
+        };
+        let tokens = [old, token("t", "new")];
+        for (text, want) in [
+            ("t.new", Ok(Reader::token(1))),
+            ("new", Ok(Reader::token(1))),
+            ("t.old", Err(WRONG)),
+            ("old", Err(WRONG)),
+        ] {
+            assert_eq!(find(text.as_bytes(), &tokens), want, "{text}");
+        }
+    }
+
+    #[test]
     fn a_token_ends() {
         let mut ends = token("t", "s");
         ends.grant.until_s = Some(100);

@@ -367,13 +367,15 @@ fn transport(rest: &str) -> Option<u8> {
     TRANSPORTS.iter().position(own).map(|index| index as u8)
 }
 
-/// Asks browsers without JavaScript for a token in their own way (RFC 7617 section 2).
+/// Asks browsers without JavaScript for a token in their own way (RFC 7617 section 2). A cookie
+/// that is none is forgotten there, too.
 pub fn challenge(head: &Head<'_>, refusal: Refusal) -> Refusal {
+    const BASIC: &str = "WWW-Authenticate: Basic realm=\"Encke\"\r\n";
+    const BASIC_AND_FORGET: &str = "WWW-Authenticate: Basic realm=\"Encke\"\r\n\
+        Set-Cookie: encke=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict\r\n";
     match refusal.status == 401 && is_plain(head) {
-        true => refusal.fields(
-            "WWW-Authenticate: Basic realm=\"Encke\"\r\n\
-             Set-Cookie: encke=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict\r\n",
-        ),
+        true if refusal.fields.contains("Set-Cookie: ") => refusal.fields(BASIC_AND_FORGET),
+        true => refusal.fields(BASIC),
         false => refusal,
     }
 }
