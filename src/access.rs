@@ -232,7 +232,7 @@ impl Policy {
     /// 403.
     pub fn check_write(&self, rights: Rights, topic: &str) -> Result<(), Refusal> {
         let token = rights.reader.as_token().map(|at| &self.tokens[at].grant);
-        rights.may_write(token, topic).map_err(|why| match why {
+        rights.check_write(token, topic).map_err(|why| match why {
             Unwritable::NotGranted => UNWRITABLE,
             Unwritable::NotLocal => NotLocal::Elsewhere.refusal(),
             Unwritable::Reserved => RESERVED,

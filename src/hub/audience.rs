@@ -42,6 +42,13 @@ impl TopicSet {
         let word = &mut self.0[usize::from(slot) / 64];
         *word = if member { *word | bit } else { *word & !bit };
     }
+
+    /// Takes out what is not in another set.
+    pub fn keep(&mut self, other: &TopicSet) {
+        for (word, kept) in self.0.iter_mut().zip(&other.0) {
+            *word &= kept;
+        }
+    }
 }
 
 /// What a set wants of the topics of some events: another that wants the same of them is told

@@ -52,11 +52,16 @@ impl Rights {
         is_local: false,
     };
 
+    /// Whether there may be anything to write: it is local, or has a token.
+    pub fn may_write(self) -> bool {
+        self.is_local || self.reader.as_token().is_some()
+    }
+
     /// Whether a topic of this name may be written by whom `grant` is for.
     ///
     /// # Errors
     /// Why not.
-    pub fn may_write(self, grant: Option<&Grant>, topic: &str) -> Result<(), Unwritable> {
+    pub fn check_write(self, grant: Option<&Grant>, topic: &str) -> Result<(), Unwritable> {
         match (self.reader.as_token(), grant) {
             (Some(_), Some(grant)) if grant.writes(topic) => Ok(()),
             (Some(_), _) => Err(Unwritable::NotGranted),

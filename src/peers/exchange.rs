@@ -93,13 +93,15 @@ impl<O: Outlet> Peers<O> {
         self.wake_by(deadline_ms);
     }
 
-    /// Whether a peer has begun a request whose head is not whole.
+    /// Whether a peer has begun a request whose head is not whole, or sends a body of which nobody
+    /// knows yet that it may.
     pub(super) fn is_headless(&self, slot: u32) -> bool {
         let Phase::Busy { exchange } = self.slots[slot].phase else {
             return false;
         };
         let entry = &self.exchanges[usize::from(exchange)];
-        !entry.answered && !entry.connection.is_in_body() && self.slots[slot].spill == NO_BUFFER
+        let is_known = entry.connection.is_in_body() && entry.connection.asked.rights.may_write();
+        !entry.answered && !is_known && self.slots[slot].spill == NO_BUFFER
     }
 
     /// An idle peer has input: it gets a buffer, or waits for one unread, behind those who wait.
@@ -212,6 +214,10 @@ impl<O: Outlet> Peers<O> {
             let turn = entry
                 .connection
                 .advance(input, policy, &mut self.memos, from);
+            let turn = match self.guessers.is_empty() {
+                true => turn,
+                false => self.unless_it_must_wait(slot, exchange, turn),
+            };
             self.counters.requests += u64::from(matches!(turn, Turn::Request | Turn::Refused(_)));
             match turn {
                 Turn::More => return self.rest(slot, exchange),
@@ -219,10 +225,7 @@ impl<O: Outlet> Peers<O> {
                     self.scratch[..CONTINUE.len()].copy_from_slice(CONTINUE);
                     self.deliver(slot, 0, CONTINUE.len());
                 }
-                Turn::Refused(refusal) => {
-                    let refusal = self.or_wait(slot, refusal);
-                    self.refuse(slot, &refusal);
-                }
+                Turn::Refused(refusal) => self.refuse(slot, &refusal),
                 Turn::Request => match self.objection(slot, exchange) {
                     Some(refusal) => self.refuse(slot, &refusal),
                     None => self.execute(slot, exchange),
@@ -238,7 +241,11 @@ impl<O: Outlet> Peers<O> {
         let entry = &mut self.exchanges[usize::from(exchange)];
         if entry.connection.is_in_body() {
             if !core::mem::replace(&mut entry.body_begun, true) {
-                self.set_deadline(exchange, sweep::BODY_MS);
+                let wait_ms = match entry.connection.asked.rights.may_write() {
+                    true => sweep::BODY_MS,
+                    false => sweep::HEAD_MS,
+                };
+                self.set_deadline(exchange, wait_ms);
             }
         } else if !entry.connection.has_input() && !self.slots[slot].is(READABLE) {
             self.set_phase(

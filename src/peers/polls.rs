@@ -52,6 +52,7 @@ impl<O: Outlet> Peers<O> {
             || self.memos.edition() != held.edition
             || self.viewers >= self.settings.viewers
             || self.draining
+            || self.may_have_to_wait(self.hub.audiences.audience(held.audience).wish.reader)
         {
             return false;
         }

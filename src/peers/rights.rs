@@ -5,10 +5,11 @@
 
 use core::net::IpAddr;
 
-use super::exchange::Rest;
+use super::exchange::{Exchange, Rest};
 use super::*;
 use crate::access::{self, COOKIE, Reader, Standing, Validity, owner};
 use crate::buffer::Writer;
+use crate::connection::Turn;
 use crate::resource::{Plan, session};
 use crate::transport::Reason;
 use crate::wire::response::{Length, NO_STORE};
@@ -148,13 +149,8 @@ impl<O: Outlet> Peers<O> {
     #[inline]
     pub(super) fn objection(&mut self, slot: u32, exchange: u16) -> Option<Refusal> {
         let asked = self.exchanges[usize::from(exchange)].connection.asked;
-        if asked.owner != 0 && !self.count_behind(slot, asked.owner) {
-            return Some(TOO_MANY_BEHIND);
-        }
-        match self.guessers.is_empty() {
-            true => None,
-            false => self.wait(slot, asked.rights.reader),
-        }
+        let is_one_too_many = asked.owner != 0 && !self.count_behind(slot, asked.owner);
+        is_one_too_many.then_some(TOO_MANY_BEHIND)
     }
 
     /// Counts a proxy's connection for whom it asks; whether that is one of those it may have.
@@ -184,28 +180,34 @@ impl<O: Outlet> Peers<O> {
         idle.inspect(|slot| self.owners.leave(*slot)).is_some()
     }
 
-    /// Whoever was wrong too often learns nothing from a try before its time, not even by success.
+    /// Whoever was wrong too often learns nothing from a try before its time: not by success, not
+    /// by what else is wrong, and not by being let go on. All is refused alike, and the connection
+    /// closes.
     #[cold]
-    fn wait(&mut self, slot: u32, reader: Reader) -> Option<Refusal> {
-        let signs_in = matches!(self.memos.plan(), Plan::SignIn { .. });
-        if reader.as_token().is_none() && !signs_in {
-            return None;
-        }
-        self.must_wait(slot)
-    }
-
-    fn must_wait(&mut self, slot: u32) -> Option<Refusal> {
+    pub(super) fn unless_it_must_wait(&mut self, slot: u32, exchange: u16, turn: Turn) -> Turn {
+        let connection = &self.exchanges[usize::from(exchange)].connection;
+        let has_token = connection.asked.rights.reader.as_token().is_some();
+        let would_tell = match turn {
+            Turn::More => has_token && connection.is_in_body(),
+            Turn::Continue => has_token,
+            Turn::Request => has_token || matches!(self.memos.plan(), Plan::SignIn { .. }),
+            Turn::Refused(why) => has_token || matches!(why.kind, Kind::Guess | Kind::Token),
+        };
         let owner = self.owner_of(slot);
-        let wait_ms = self.guessers.wait_ms(owner, self.now.ms)?;
-        Some(WAIT.with([wait_ms.div_ceil(1000), 0, 0]))
+        match self.guessers.wait_ms(owner, self.now.ms) {
+            Some(wait_ms) if would_tell => {
+                let connection = &mut self.exchanges[usize::from(exchange)].connection;
+                connection.abandon(self.inputs.bytes(exchange));
+                Turn::Refused(WAIT.with([wait_ms.div_ceil(1000), 0, 0]))
+            }
+            _ => turn,
+        }
     }
 
-    /// A refusal, unless whoever is refused may not even know why yet.
-    pub(super) fn or_wait(&mut self, slot: u32, refusal: Refusal) -> Refusal {
-        match refusal.kind {
-            Kind::Guess => self.must_wait(slot).unwrap_or(refusal),
-            _ => refusal,
-        }
+    /// Whether what is asked with this reader's token may have to wait, so that it is to be looked
+    /// at more closely.
+    pub(super) fn may_have_to_wait(&self, reader: Reader) -> bool {
+        reader.as_token().is_some() && !self.guessers.is_empty()
     }
 
     /// Keeps a token in a cookie, if it is one.
@@ -222,10 +224,7 @@ impl<O: Outlet> Peers<O> {
         });
         let (credential, reader) = match found {
             Ok(found) => found,
-            Err(refusal) => {
-                let refusal = self.or_wait(slot, refusal);
-                return self.refuse(slot, &refusal);
-            }
+            Err(refusal) => return self.refuse(slot, &refusal),
         };
         entry.connection.asked.rights.reader = reader;
         entry.connection.asked.rights.is_local = false;
@@ -277,6 +276,10 @@ impl<O: Outlet> Peers<O> {
         let old = core::mem::take(&mut self.settings.policy.tokens);
         policy.tokens = merged(old, core::mem::take(&mut policy.tokens));
         self.flush_all();
+        let old = &self.settings.policy;
+        if (&old.proxies, &old.links) != (&policy.proxies, &policy.links) {
+            self.end_those_moved_away(&policy);
+        }
         self.settings.policy = policy;
         for slot in 0..self.slots.end() {
             self.slots[slot].standing = None;
@@ -351,6 +354,49 @@ impl<O: Outlet> Peers<O> {
         self.cut_answers();
     }
 
+    /// Whoever was near and is not by another policy is no longer served as somebody near.
+    fn end_those_moved_away(&mut self, policy: &Policy) {
+        for slot in 0..self.slots.end() {
+            if matches!(self.slots[slot].phase, Phase::Free) {
+                continue;
+            }
+            let (before, address) = (self.standing(slot), self.outlet.peer(slot).address);
+            let after = policy.standing(address);
+            if before != after && matches!(after, Standing::Far | Standing::Proxy) {
+                self.end_as_anybody(slot);
+            }
+        }
+    }
+
+    /// Ends what a peer is being given without a token.
+    fn end_as_anybody(&mut self, slot: u32) {
+        let phase = self.slots[slot].phase;
+        let held = match phase {
+            Phase::Poll { audience, .. } => Some(audience),
+            Phase::Busy { exchange } => {
+                let Exchange {
+                    connection, rest, ..
+                } = &self.exchanges[usize::from(exchange)];
+                let is_its = connection.asked.rights.reader == Reader::ANYBODY;
+                if is_its && !matches!(rest, Rest::Nothing) {
+                    self.close(slot);
+                }
+                return;
+            }
+            phase => phase.viewer().map(|(audience, ..)| audience),
+        };
+        let Some(audience) = held else {
+            return;
+        };
+        if self.hub.audiences.audience(audience).wish.reader != Reader::ANYBODY {
+            return;
+        }
+        match phase {
+            Phase::Poll { .. } => self.expire_poll(slot),
+            _ => self.end_viewer(slot, audience, Reason::Token),
+        }
+    }
+
     /// Its members may read nothing any more: streams are told why, polls ask again and are told.
     fn end_audience(&mut self, index: u32) {
         if self.shape(index) == Shape::Answer {
@@ -365,15 +411,19 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
-    /// Long answers that were begun with rights that are gone end where they are.
+    /// Long answers that were begun with rights that are gone end where they are; others go on
+    /// within what is left of theirs.
     fn cut_answers(&mut self) {
         let mut slot = self.slots.first(List::BUSY);
         while slot != NOBODY {
             let next = self.slots.next(slot);
             if let Phase::Busy { exchange } = self.slots[slot].phase {
-                let entry = &self.exchanges[usize::from(exchange)];
+                let entry = &mut self.exchanges[usize::from(exchange)];
                 let reader = entry.connection.asked.rights.reader;
                 let is_long = !matches!(entry.rest, Rest::Nothing);
+                if let Rest::Events(events) = &mut entry.rest {
+                    events.set.keep(self.hub.readers.topics(reader));
+                }
                 if is_long && self.hub.readers.reads_nothing(reader) {
                     self.close(slot);
                 }

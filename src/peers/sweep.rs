@@ -14,7 +14,7 @@ pub(super) const IDLE_MS: u64 = 20_000;
 pub(super) const STARVED_MS: u64 = 5_000;
 /// A head takes so long from its first byte.
 pub(super) const HEAD_MS: u64 = 10_000;
-/// A body takes so long from its head.
+/// A body takes so long from its head, when whoever sends it may write; else as long as a head.
 pub(super) const BODY_MS: u64 = 60_000;
 /// An answer makes no progress for so long.
 pub(super) const STALL_MS: u64 = 20_000;

@@ -301,7 +301,7 @@ pub fn publish_many(
     for (index, element) in list()?.enumerate() {
         let (name, value) = item(element, index, &mut unescaped)?;
         let grant = context.hub.readers.grant(context.rights.reader);
-        let allowed = context.rights.may_write(grant, &name);
+        let allowed = context.rights.check_write(grant, &name);
         allowed.map_err(|why| unwritable(why, index))?;
         let value = canonical(value, BodyKind::Json, scratch)
             .map_err(|unfit| unfit.refusal(&name, context, Some(index)))?;
