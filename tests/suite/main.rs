@@ -14,5 +14,6 @@ mod page;
 mod peers;
 mod sensors;
 mod sim;
+mod strangers;
 mod support;
 mod tidy;

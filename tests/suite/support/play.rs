@@ -1,5 +1,7 @@
 //! Playing transcripts: what any driver must be able to do, and the virtual world as a driver.
 
+use std::collections::BTreeMap;
+
 use encke::peers::Settings;
 
 use super::transcript::{Action, Piece, Step, Transcript};
@@ -64,6 +66,7 @@ impl Transcript {
                     play.check_quiet();
                     play.driver.pass(*ms);
                 }
+                Step::Act(action @ Action::From(_)) => play.act(action),
                 Step::Act(action) => {
                     if !in_turn {
                         play.check_quiet();
@@ -276,6 +279,8 @@ pub(crate) struct Virtual {
     pub(crate) world: World,
     cut: Cut,
     clients: Vec<Option<usize>>,
+    /// Where connections come from, if not from this machine.
+    addresses: BTreeMap<usize, String>,
 }
 
 impl Virtual {
@@ -284,6 +289,7 @@ impl Virtual {
             world: World::new(settings),
             cut,
             clients: Vec::new(),
+            addresses: BTreeMap::new(),
         }
     }
 
@@ -297,7 +303,10 @@ impl Driver for Virtual {
         if self.clients.len() <= connection {
             self.clients.resize(connection + 1, None);
         }
-        let client = self.world.connect();
+        let client = match self.addresses.get(&connection) {
+            Some(address) => self.world.connect_from(address).ok(),
+            None => self.world.connect(),
+        };
         self.clients[connection] = client;
         if let Some(client) = client
             && self.cut == Cut::Trickle
@@ -364,6 +373,14 @@ impl Driver for Virtual {
             }
             (Action::Wall(known), _) => self.world.set_wall(*known),
             (Action::Drain, _) => self.world.peers.drain(),
+            (Action::From(address), _) => {
+                self.addresses.insert(connection, address.clone());
+            }
+            (Action::Revoke(name), _) => {
+                let mut policy = self.world.peers.policy().clone();
+                policy.tokens.retain(|token| token.grant.name != *name);
+                self.world.peers.set_policy(policy);
+            }
             (_, None) => {}
             (Action::Stall(bytes), Some(client)) => {
                 let wire = self.world.wire(client);

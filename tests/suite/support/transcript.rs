@@ -19,11 +19,18 @@
 //! ! drain                          the server is told to end
 //! ! roomy                          not to be played through sockets that take a few bytes only
 //! ! virtual                        only a virtual world can play this
+//! ! token tv abc read=a/# write=b/+,c until=+60
+//!                                  there is this token, for 60 seconds more; secret and all
+//! ! server read=open/# cors=http://x origins=http://y proxies=192.0.2.0/24
+//!                                  rights of this world, as in [server]; lists have commas
+//! @2 from 8.8.8.8                  as @2, which comes from there and not from 127.0.0.1
+//! ! revoke tv                      the token stands in the configuration no longer
 //! ```
 //!
 //! Lines are split where a reader likes: `\r`, `\n`, `\t`, `\\` and `\xNN` stand for themselves.
 //! Bytes that come and are not expected fail, too.
 
+use encke::access::{Friend, Network};
 use encke::hub::event::State;
 use encke::peers::Settings;
 
@@ -49,6 +56,9 @@ pub(crate) enum Action {
         state: State,
     },
     Wall(bool),
+    /// The connection in hand comes from this address.
+    From(String),
+    Revoke(String),
     Stall(usize),
     HalfClose,
     Reset,
@@ -181,7 +191,12 @@ impl Transcript {
         let rest = &line[1..];
         match kind {
             '#' => Vec::new(),
-            '@' => vec![Step::Connection(number(rest) as usize)],
+            '@' => {
+                let (connection, from) = rest.split_once(" from ").unwrap_or((rest, ""));
+                let from = (!from.is_empty()).then(|| self.virtual_only(Action::From(from.into())));
+                let here = Step::Connection(number(connection) as usize);
+                core::iter::once(here).chain(from).collect()
+            }
             '>' => vec![Step::Send(unescape(&payload(rest, place), place))],
             '<' if rest == " close" => vec![Step::ExpectClose],
             '<' => vec![Step::Expect(pieces(&payload(rest, place), place))],
@@ -208,6 +223,16 @@ impl Transcript {
                 self.is_roomy = true;
                 Vec::new()
             }
+            "token" => {
+                self.token(rest, place);
+                Vec::new()
+            }
+            "server" => {
+                rest.split(' ').for_each(|pair| self.rights(pair, place));
+                self.is_virtual = true;
+                Vec::new()
+            }
+            "revoke" => vec![self.virtual_only(Action::Revoke(rest.into()))],
             "publish" => {
                 let (topic, rest) = rest.split_once(' ').unwrap_or_else(|| panic!("{place}"));
                 let states = [State::Stale, State::Error, State::Gone];
@@ -243,6 +268,48 @@ impl Transcript {
         }
     }
 
+    fn virtual_only(&mut self, action: Action) -> Step {
+        self.is_virtual = true;
+        Step::Act(action)
+    }
+
+    fn token(&mut self, text: &str, place: &str) {
+        self.is_virtual = true;
+        let mut words = text.split(' ');
+        let (Some(name), Some(secret)) = (words.next(), words.next()) else {
+            panic!("{place}: a token has a name and a secret");
+        };
+        let mut token = world::token(name, secret, "", "");
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            let patterns = || value.split(',').map(str::to_owned).collect();
+            match key {
+                "read" => token.grant.read = patterns(),
+                "write" => token.grant.write = patterns(),
+                "until" => {
+                    let left_s: u64 = value.parse().unwrap_or_else(|_| panic!("{place}: {value}"));
+                    token.grant.until_s = Some(world::EPOCH_MS / 1000 + left_s);
+                }
+                _ => panic!("{place}: a token has no {key}"),
+            }
+        }
+        self.settings.policy.tokens.push(token);
+    }
+
+    fn rights(&mut self, pair: &str, place: &str) {
+        let (key, value) = pair
+            .split_once('=')
+            .unwrap_or_else(|| panic!("{place}: {pair}"));
+        let list: Vec<String> = value.split_terminator(',').map(str::to_owned).collect();
+        let policy = &mut self.settings.policy;
+        match key {
+            "read" => policy.read = list,
+            "cors" => policy.friends = Friend::all(&["http://friend.example".into()], &list),
+            "origins" => policy.friends = Friend::all(&list, &[]),
+            "proxies" => policy.proxies = list.iter().filter_map(|n| Network::parse(n)).collect(),
+            _ => panic!("{place}: [server] has no {key} here"),
+        }
+    }
+
     fn set(&mut self, pair: &str, place: &str) {
         let (key, value) = pair
             .split_once('=')
@@ -254,6 +321,7 @@ impl Transcript {
             "ring" => self.settings.ring_bytes = number as usize,
             "topics" => self.settings.topics = number as usize,
             "heartbeat" => self.settings.heartbeat_ms = number,
+            "per_address" => self.settings.policy.per_address = number as u32,
             "proxy" if number == 1 => self.settings.policy.proxies = world::a_proxy(),
             _ => panic!("{place}: no setting {key}"),
         }

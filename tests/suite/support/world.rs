@@ -6,10 +6,11 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use encke::access::{Friend, Network, Peer, Policy};
+use encke::access::{Friend, Grant, Network, Peer, Policy, Token, Validity};
 use encke::hub::Now;
 use encke::hub::event::{Seq, State, Time};
 use encke::peers::{Outlet, Peers, Received, Sent, Settings};
+use sha2::{Digest, Sha256};
 
 /// Milliseconds since 1970 at which each world begins: Sat, 22 Nov 2025 06:00:34.567 GMT.
 pub(crate) const EPOCH_MS: u64 = 1_763_791_234_567;
@@ -185,6 +186,21 @@ pub(crate) fn a_proxy() -> Vec<Network> {
     Network::parse("192.0.2.1").into_iter().collect()
 }
 
+/// A token; a line of patterns has a space between two.
+pub(crate) fn token(name: &str, secret: &str, read: &str, write: &str) -> Token {
+    let patterns = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+    Token {
+        grant: Grant {
+            name: name.to_owned(),
+            read: patterns(read),
+            write: patterns(write),
+            until_s: None,
+        },
+        sha256: Sha256::digest(secret).into(),
+        validity: Validity::Valid,
+    }
+}
+
 /// Counts that fit most tests.
 pub(crate) fn settings() -> Settings {
     Settings {
@@ -247,8 +263,9 @@ impl World {
         Some(self.peers.outlet.insert(slot))
     }
 
-    /// As `connect`, from an address; what the client is told when it is turned away.
-    pub(crate) fn connect_from(&mut self, address: IpAddr) -> Result<usize, &'static [u8]> {
+    /// As `connect`, from an address; what it is told when it is turned away.
+    pub(crate) fn connect_from(&mut self, address: &str) -> Result<usize, &'static [u8]> {
+        let address = address.parse().expect("an address");
         let slot = self.peers.accept_from(address)?;
         let client = self.peers.outlet.insert(slot);
         self.wire(client).address = address;
@@ -378,7 +395,13 @@ impl World {
 
     /// One request on a connection of its own: everything that came back.
     pub(crate) fn ask(&mut self, request: &str) -> String {
-        let client = self.connect().expect("there is a place for one more");
+        self.ask_from("127.0.0.1", request)
+    }
+
+    /// As `ask`, from an address.
+    pub(crate) fn ask_from(&mut self, address: &str, request: &str) -> String {
+        let client = self.connect_from(address);
+        let client = client.expect("there is a place for one more");
         self.feed(client, request.as_bytes());
         self.settle();
         let answer = String::from_utf8(self.take(client)).expect("an answer is text");
