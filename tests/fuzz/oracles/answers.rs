@@ -142,7 +142,7 @@ fn fits(answer: &Answer, request: Option<Asked>, excuse: Excuse) {
     let is_coded = answer.field("transfer-encoding").is_some();
     assert!(!asked.is_old || !is_coded, "chunks to HTTP/1.0: {answer:?}");
     // A good request without a body is one whose end is known: no reason to close.
-    let is_known = [200, 414, 417, 421, 431, 501].contains(&answer.status) || is_early;
+    let is_known = [200, 414, 417, 421, 429, 431, 501].contains(&answer.status) || is_early;
     let is_good = !asked.has_body && !asked.is_last && !excuse.may_close;
     assert!(
         !is_good || !answer.closes() || is_known,

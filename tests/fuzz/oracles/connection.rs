@@ -1,7 +1,9 @@
 //! All peers over sockets that are none: whatever clients send however it is cut, and whatever else
 //! happens, nobody panics, nothing leaks, each answer fits its request by a second reading of both,
-//! and one client's answers do not depend on how its bytes arrived.
+//! one client's answers do not depend on how its bytes arrived, and nobody is told of a topic that
+//! is not its to read.
 
+use encke::access::{Policy, Token};
 use encke::buffer::Writer;
 use encke::hub::event::State;
 use encke::limits::{ENVELOPE_BYTES_MAX, EVENT_BYTES_MAX};
@@ -11,7 +13,24 @@ use encke::wire::json;
 use super::answers::{Answer, Excuse, read, requests};
 use super::pieces::ways;
 use super::program::{Act, Bug, CLIENTS, Step, steps};
-use super::world::{ENDLESS, World, settings};
+use super::world::{ENDLESS, EPOCH_MS, World, a_proxy, settings, token};
+
+/// Where clients are: here, near, far, at a proxy that is trusted in some worlds.
+const ADDRESSES: [&str; 5] = [
+    "127.0.0.1",
+    "192.168.1.9",
+    "8.8.8.8",
+    "192.0.2.1",
+    "2001:db8::9",
+];
+/// Strangers, whatever their heads say, unless they have a token.
+const FAR: [&str; 2] = ["8.8.8.8", "2001:db8::9"];
+/// A topic that only one token may read, and all it ever says; no client says such things.
+const HIDDEN: &str = "zqhid/den";
+const SAID: &str = "zq81zq";
+/// What shows the token that may read it, and the one that reads some.
+const ALL: &str = "4ll";
+const SOME: &str = "s0me";
 
 const TOPICS: [&str; 6] = ["a", "a/b", "a/b/c", "b", "b/c", "c"];
 /// How much a step of time is.
@@ -64,6 +83,7 @@ fn alone(first: u8, program: &[u8], bug: Bug) {
 #[derive(Debug, Default)]
 struct Client {
     connection: usize,
+    address: &'static str,
     sent: Vec<u8>,
     got: Vec<u8>,
     /// The server has ended the connection.
@@ -77,6 +97,41 @@ struct Run {
     clients: [Client; CLIENTS],
     bug: Bug,
     is_draining: bool,
+    rights: u8,
+    /// Somebody else has said what only the hidden topic says.
+    is_told: bool,
+}
+
+fn has(bytes: &[u8], text: &str) -> bool {
+    let mut windows = bytes.windows(text.len());
+    windows.any(|window| window == text.as_bytes())
+}
+
+/// The rights that there are in a world: all may be read from near, some, or nothing; some behind
+/// a trusted proxy.
+fn policy(rights: u8) -> Policy {
+    let some = ["a/#", "b/#", "c/#", "t/#"].map(str::to_owned).to_vec();
+    let mut policy = Policy {
+        tokens: tokens(),
+        ..settings().policy
+    };
+    match rights % 4 {
+        0 => {}
+        1 => policy.read = some,
+        2 => policy.read.clear(),
+        _ => (policy.read, policy.proxies) = (some, a_proxy()),
+    }
+    policy
+}
+
+fn tokens() -> Vec<Token> {
+    let mut ends = token("ends", "3nds", "a/#", "#");
+    ends.grant.until_s = Some(EPOCH_MS / 1000 + 20);
+    vec![
+        token("all", ALL, "#", "#"),
+        token("some", SOME, "a/# c", "b/#"),
+        ends,
+    ]
 }
 
 impl Run {
@@ -89,6 +144,7 @@ impl Run {
             ring_bytes: pick(4, [256, 9, 10, 20]) as usize * 1024,
             topics: 20,
             sends_per_turn: pick(6, [512, 1, 2, 5]),
+            policy: policy(first >> 2),
             ..settings()
         });
         let mut run = Run {
@@ -96,21 +152,57 @@ impl Run {
             clients: Default::default(),
             bug,
             is_draining: false,
+            rights: first >> 2 & 3,
+            is_told: false,
         };
         for (topic, value) in [("a/b", "1"), ("a/b/c", "\"\\u00e4<\""), ("b", "{\"x\":[]}")] {
             run.publish(topic, value.as_bytes());
         }
+        run.say_in_secret();
         run.world.settle();
-        (0..CLIENTS).for_each(|client| run.connect(client));
+        (0..CLIENTS).for_each(|client| run.connect(client, ADDRESSES[0]));
         run
     }
 
-    fn connect(&mut self, client: usize) {
-        let connection = self.world.connect().expect("there is a place for each");
+    fn connect(&mut self, client: usize, address: &'static str) {
+        let connection = self.world.connect_from(address);
         self.clients[client] = Client {
-            connection,
+            connection: connection.expect("there is a place for each"),
+            address,
             ..Client::default()
         };
+    }
+
+    fn say_in_secret(&mut self) {
+        self.publish(HIDDEN, format!("\"{SAID}\"").as_bytes());
+    }
+
+    /// Nobody was told what it may not know. Clients say of themselves which token they have.
+    fn keeps_secrets(&self, client: usize) {
+        let Client {
+            address, sent, got, ..
+        } = &self.clients[client];
+        let may_know = self.is_told || has(sent, ALL) || self.rights == 0 && !FAR.contains(address);
+        let forms = ["\"topic\":\"", "topic=\"", "<td>"].map(|before| format!("{before}{HIDDEN}"));
+        let knows = has(got, SAID) || forms.iter().any(|form| has(got, form));
+        assert!(may_know || !knows, "{address}: {}", got.escape_ascii());
+        let is_stranger = FAR.contains(address) && !has(sent, ALL) && !has(sent, SOME);
+        if is_stranger && !has(sent, "3nds") {
+            assert!(!has(got, "\"topic\":"), "{}", got.escape_ascii());
+        }
+    }
+
+    /// Another configuration: nobody near may read anything, or as at first.
+    fn change_rights(&mut self, is_closed: bool) {
+        let mut policy = policy(self.rights);
+        if is_closed {
+            policy.read.clear();
+            policy.tokens.truncate(1);
+        }
+        self.world.peers.set_policy(policy);
+        for client in &mut self.clients {
+            client.is_at_fault = true;
+        }
     }
 
     fn publish(&mut self, topic: &str, value: &[u8]) {
@@ -136,6 +228,7 @@ impl Run {
 
     fn step(&mut self, step: Step<'_>) {
         let Step { client, act, bytes } = step;
+        self.is_told |= has(bytes, &SAID[2..5]);
         let first = bytes.first().copied().unwrap_or_default();
         let connection = self.clients[client].connection;
         let value = if bytes.len() > 1 { &bytes[1..] } else { b"7" };
@@ -148,7 +241,10 @@ impl Run {
                 }
             }
             Act::SendEarly => return self.send(client, bytes),
-            Act::Publish => self.publish(topic, value),
+            Act::Publish => {
+                self.publish(topic, value);
+                self.say_in_secret();
+            }
             Act::Burst => {
                 let bytes = EVENT_BYTES_MAX / if first < 128 { 8 } else { 1 } - ENVELOPE_BYTES_MAX;
                 let long = [b"\"", &vec![b'x'; bytes][..], b"\""].concat();
@@ -176,7 +272,7 @@ impl Run {
             }
             Act::Connect => {
                 self.finish(client);
-                self.connect(client);
+                self.connect(client, self.clients[client].address);
             }
             Act::Forget => {
                 let now = self.world.now();
@@ -187,9 +283,13 @@ impl Run {
                 self.world.peers.drain();
             }
             Act::Drain => {}
+            Act::Wall if first & 6 == 6 => self.change_rights(first % 2 == 1),
             Act::Wall => self.world.set_wall(first % 2 == 1),
             Act::Nudge => self.world.nudge(connection),
-            Act::Remote => self.world.wire(connection).address = [192, 0, 2, 1].into(),
+            Act::Remote => {
+                self.finish(client);
+                self.connect(client, ADDRESSES[usize::from(first) % ADDRESSES.len()]);
+            }
         }
         self.world.settle();
     }
@@ -201,9 +301,12 @@ impl Run {
 
     /// All that a client has got, as answers to what it sent.
     fn heard(&mut self, client: usize) -> Vec<Answer> {
+        let connection = self.clients[client].connection;
+        let got = self.world.take(connection);
+        self.clients[client].got.extend(got);
+        self.keeps_secrets(client);
         let client = &mut self.clients[client];
-        client.got.extend(self.world.take(client.connection));
-        let wire = self.world.wire(client.connection);
+        let wire = self.world.wire(connection);
         client.is_over |= wire.finished;
         let excuse = Excuse {
             is_cut: client.is_at_fault,

@@ -28,7 +28,7 @@ pub(crate) enum Act {
     Drain,
     Wall,
     Nudge,
-    /// A client is on another machine.
+    /// A client comes from another address.
     Remote,
 }
 
