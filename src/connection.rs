@@ -427,7 +427,7 @@ impl Connection {
             None => memo.learn(head, &mut asked, policy, from)?.1,
         };
         // They may be others by now.
-        self.asked.rights = asked.rights;
+        (self.asked.rights, self.asked.cors) = (asked.rights, asked.cors);
         Ok(refusal.map_or(Turn::Request, Turn::Refused))
     }
 
