@@ -347,25 +347,6 @@ impl<O: Outlet> Peers<O> {
         self.slots.has_free()
     }
 
-    /// Closes whoever is missed least: one we have nothing more to say to, one that is idle, one
-    /// that waits for a buffer, one that sends its head; the longest first. Never one that is being
-    /// answered.
-    #[cold]
-    pub fn evict(&mut self) -> Option<()> {
-        let slot = self
-            .first(List::CLOSING, |_, _| true)
-            .or_else(|| {
-                self.first(List::IDLE, |peers, slot| {
-                    peers.slots[slot].spill == NO_BUFFER
-                })
-            })
-            .or_else(|| self.first(List::STARVED, |_, _| true))
-            .or_else(|| self.first(List::BUSY, Peers::is_headless))?;
-        self.counters.evicted += 1;
-        self.close(slot);
-        Some(())
-    }
-
     fn first(&self, list: List, wanted: impl Fn(&Self, u32) -> bool) -> Option<u32> {
         let mut slot = self.slots.first(list);
         while slot != NOBODY && !wanted(self, slot) {

@@ -17,6 +17,25 @@ const SPILL_MS: u64 = 2_000;
 const LOOK_MS: u64 = 50;
 
 impl<O: Outlet> Peers<O> {
+    /// Closes whoever is missed least: one we have nothing more to say to, one that is idle, one
+    /// that waits for a buffer, one that sends its head; the longest first. Never one that is being
+    /// answered.
+    #[cold]
+    pub fn evict(&mut self) -> Option<()> {
+        let slot = self
+            .first(List::CLOSING, |_, _| true)
+            .or_else(|| {
+                self.first(List::IDLE, |peers, slot| {
+                    peers.slots[slot].spill == NO_BUFFER
+                })
+            })
+            .or_else(|| self.first(List::STARVED, |_, _| true))
+            .or_else(|| self.first(List::BUSY, Peers::is_headless))?;
+        self.counters.evicted += 1;
+        self.close(slot);
+        Some(())
+    }
+
     /// A free buffer for a request, or that of whoever has been slow for the longest.
     pub(super) fn take_input(&mut self) -> Option<u16> {
         self.inputs.take().or_else(|| {
