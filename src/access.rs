@@ -4,6 +4,7 @@
 //! (`origin`); then the token that is shown, if any (`token`); then whether reading or writing is
 //! open without one, by address (`address`). Pure: the same head from the same standing comes to
 //! the same, until the policy changes. It never asks the system for a name, an address or the time.
+//! Who is kept from what, and where that is tested, stands in README.md.
 
 mod address;
 mod origin;

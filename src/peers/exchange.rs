@@ -2,6 +2,7 @@
 //! buffer goes back when nothing is left in it.
 
 use super::polls::Events;
+use super::rights::TOO_MANY_BEHIND;
 use super::*;
 use crate::buffer::Writer;
 use crate::connection::{Asked, Connection, Turn};
@@ -211,13 +212,12 @@ impl<O: Outlet> Peers<O> {
             }
             let input = self.inputs.bytes(exchange);
             let policy = &self.settings.policy;
-            let turn = entry
+            let mut turn = entry
                 .connection
                 .advance(input, policy, &mut self.memos, from);
-            let turn = match self.guessers.is_empty() {
-                true => turn,
-                false => self.unless_it_must_wait(slot, exchange, turn),
-            };
+            if !self.guessers.is_empty() {
+                turn = self.unless_it_must_wait(slot, exchange, turn);
+            }
             self.counters.requests += u64::from(matches!(turn, Turn::Request | Turn::Refused(_)));
             match turn {
                 Turn::More => return self.rest(slot, exchange),
@@ -226,10 +226,10 @@ impl<O: Outlet> Peers<O> {
                     self.deliver(slot, 0, CONTINUE.len());
                 }
                 Turn::Refused(refusal) => self.refuse(slot, &refusal),
-                Turn::Request => match self.objection(slot, exchange) {
-                    Some(refusal) => self.refuse(slot, &refusal),
-                    None => self.execute(slot, exchange),
-                },
+                Turn::Request if self.is_one_too_many(slot, exchange) => {
+                    self.refuse(slot, &TOO_MANY_BEHIND);
+                }
+                Turn::Request => self.execute(slot, exchange),
             }
             self.finish(slot);
         }

@@ -23,7 +23,7 @@ pub const TOO_MANY: &[u8] =
     this address has too many connections: close some, or raise per_address in [limits] of the board\n";
 
 /// As `TOO_MANY`, for one behind a proxy.
-const TOO_MANY_BEHIND: Refusal = Refusal::new(
+pub(super) const TOO_MANY_BEHIND: Refusal = Refusal::new(
     503,
     "this address has too many connections: close some, or raise per_address in [limits] of the board",
 )
@@ -145,12 +145,11 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
-    /// Why a request that was read is not carried out, if whoever asks has asked for too much.
+    /// Whether whoever a proxy asks for has too many connections already.
     #[inline]
-    pub(super) fn objection(&mut self, slot: u32, exchange: u16) -> Option<Refusal> {
-        let asked = self.exchanges[usize::from(exchange)].connection.asked;
-        let is_one_too_many = asked.owner != 0 && !self.count_behind(slot, asked.owner);
-        is_one_too_many.then_some(TOO_MANY_BEHIND)
+    pub(super) fn is_one_too_many(&mut self, slot: u32, exchange: u16) -> bool {
+        let owner = self.exchanges[usize::from(exchange)].connection.asked.owner;
+        owner != 0 && !self.count_behind(slot, owner)
     }
 
     /// Counts a proxy's connection for whom it asks; whether that is one of those it may have.
