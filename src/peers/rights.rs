@@ -320,7 +320,7 @@ impl<O: Outlet> Peers<O> {
             let wait_ms = match (validity, token.grant.until_s, time) {
                 (Validity::Untimed, ..) => REVIEW_MS,
                 (Validity::Valid | Validity::Ended, Some(until_s), Time::Wall(ms)) => {
-                    let left_ms = (until_s * 1000).saturating_sub(ms);
+                    let left_ms = until_s.saturating_mul(1000).saturating_sub(ms);
                     if left_ms == 0 {
                         REVIEW_MS_MAX
                     } else {
@@ -345,12 +345,25 @@ impl<O: Outlet> Peers<O> {
             if !self.hub.audiences.is_used(index) {
                 continue;
             }
-            let reader = self.hub.audiences.audience(index).wish.reader;
-            if self.hub.readers.reads_nothing(reader) {
-                self.end_audience(index);
+            // Polls ask again and are told then.
+            if self.shape(index) == Shape::Answer && self.reads_nothing(index) {
+                self.expire_polls(index, u64::MAX);
+            }
+        }
+        for slot in 0..self.slots.end() {
+            if let Some((audience, ..)) = self.slots[slot].phase.viewer()
+                && self.reads_nothing(audience)
+            {
+                self.end_viewer(slot, audience, Reason::Token);
             }
         }
         self.cut_answers();
+    }
+
+    /// Whether the members of an audience may read nothing any more.
+    fn reads_nothing(&self, audience: u32) -> bool {
+        let reader = self.hub.audiences.audience(audience).wish.reader;
+        self.hub.readers.reads_nothing(reader)
     }
 
     /// Whoever was near and is not by another policy is no longer served as somebody near.
@@ -393,20 +406,6 @@ impl<O: Outlet> Peers<O> {
         match phase {
             Phase::Poll { .. } => self.expire_poll(slot),
             _ => self.end_viewer(slot, audience, Reason::Token),
-        }
-    }
-
-    /// Its members may read nothing any more: streams are told why, polls ask again and are told.
-    fn end_audience(&mut self, index: u32) {
-        if self.shape(index) == Shape::Answer {
-            return self.expire_polls(index, u64::MAX);
-        }
-        for slot in 0..self.slots.end() {
-            if let Some((audience, ..)) = self.slots[slot].phase.viewer()
-                && audience == index
-            {
-                self.end_viewer(slot, audience, Reason::Token);
-            }
         }
     }
 

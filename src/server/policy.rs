@@ -66,11 +66,15 @@ fn names(name: &str, resolv_conf: &str) -> Vec<String> {
 /// say.
 pub(super) fn links() -> Option<Vec<Network>> {
     let interfaces = if_addrs::get_if_addrs().ok()?;
-    let network = |interface: if_addrs::Interface| match interface.addr {
-        IfAddr::V4(v4) => Network::new(v4.ip.into(), v4.prefixlen.into()),
-        IfAddr::V6(v6) => Network::new(v6.ip.into(), v6.prefixlen.into()),
+    let network = |interface: if_addrs::Interface| {
+        let (address, bits) = match interface.addr {
+            IfAddr::V4(v4) => (v4.ip.into(), v4.prefixlen),
+            IfAddr::V6(v6) => (v6.ip.into(), v6.prefixlen),
+        };
+        // A tunnel that takes everything does not make everybody a neighbour.
+        (bits > 0).then(|| Network::new(address, bits.into()))
     };
-    Some(interfaces.into_iter().map(network).collect())
+    Some(interfaces.into_iter().filter_map(network).collect())
 }
 
 fn token(token: &config::Token) -> Token {
