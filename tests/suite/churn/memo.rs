@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::support::is_emulated;
 use crate::support::world::{World, settings};
 
 /// Each with some that differ from it in a byte or little more.
@@ -93,7 +94,7 @@ fn every_request_is_itself_whatever_was_asked_before_it() {
 fn the_same_again_is_the_same_however_it_is_cut() {
     for request in REQUESTS {
         for addresses in [[NEAR, NEAR], [NEAR, FAR], [FAR, NEAR]] {
-            for at in 1..request.len() {
+            for at in (1..request.len()).step_by(if is_emulated() { 9 } else { 1 }) {
                 let (one, two) = request.split_at(at);
                 let sent = [(0, *request), (2, OTHER), (1, one), (1, two)];
                 let expected = heard(addresses, &sent);

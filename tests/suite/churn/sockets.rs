@@ -12,7 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 
 use super::Random;
 use crate::live::{announced, answer};
-use crate::support::command;
+use crate::support::{command, is_emulated};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -352,7 +352,7 @@ const FEW: usize = 6;
 
 #[test]
 fn without_descriptors_it_waits_and_goes_on_when_there_are_some() {
-    if std::env::var_os("ENCKE_RUNNER").is_some() {
+    if is_emulated() {
         // An emulator has threads and descriptors of its own.
         return;
     }

@@ -9,6 +9,11 @@ pub(crate) mod world;
 use std::ffi::OsStr;
 use std::process::Command;
 
+/// Whether an emulator runs this: what is many times slower there is done less often.
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os("ENCKE_RUNNER").is_some()
+}
+
 /// A program that was built with this test, as a command: started by the emulator that ENCKE_RUNNER
 /// names, if it does, because then both are for another kind of computer.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
