@@ -93,8 +93,8 @@ pub(crate) struct Excuse {
     pub(crate) is_cut: bool,
     /// Any may be the last.
     pub(crate) may_close: bool,
-    /// The connection was reset: only what says its own length is known to be whole.
-    pub(crate) is_reset: bool,
+    /// The connection goes on, or was reset: only what says its own length is known to be whole.
+    pub(crate) is_unended: bool,
 }
 
 /// Reads all that a client got on one connection for what it asked; without the interim answers.
@@ -121,7 +121,7 @@ pub(crate) fn read(mut output: &[u8], asked: &[Asked], excuse: Excuse) -> Vec<An
             "an answer behind the last: {answers:?}"
         );
         let (mut answer, used) = answer(output, request.copied());
-        answer.is_whole &= !(answer.ends_with_the_connection() && excuse.is_reset);
+        answer.is_whole &= !(answer.ends_with_the_connection() && excuse.is_unended);
         fits(&answer, request.copied(), excuse);
         output = &output[used..];
         answers.push(answer);

@@ -311,7 +311,7 @@ impl Run {
         let excuse = Excuse {
             is_cut: client.is_at_fault,
             may_close: self.is_draining,
-            is_reset: wire.aborted || wire.vanished,
+            is_unended: !wire.finished || wire.aborted || wire.vanished,
         };
         read(&client.got, &requests(&client.sent), excuse)
     }
