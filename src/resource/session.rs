@@ -69,6 +69,8 @@ fn is_token_byte(byte: u8) -> bool {
 pub fn credential(body: &[u8], form: Form) -> Result<Credential, Refusal> {
     let mut decoded = [0; CREDENTIAL_BYTES_MAX + 1];
     let text = match form {
+        // What `curl -d TOKEN` sends says that it is a form.
+        Form::Form if !body.contains(&b'=') => text(trim(body), &mut decoded),
         Form::Form => {
             let mut pairs = Query::new(body).filter(|(key, _)| *key == b"token");
             pairs
