@@ -7,6 +7,7 @@
 //! Who is kept from what, and where that is tested, stands in README.md.
 
 mod address;
+mod frame;
 mod origin;
 mod token;
 
@@ -45,6 +46,8 @@ pub struct Policy {
     pub links: Vec<Network>,
     /// Patterns of the topics that whoever is near may read without a token.
     pub read: Vec<String>,
+    /// Patterns of the topics that script tags of any page may read, if whoever asks may.
+    pub jsonp: Vec<String>,
     /// Tokens. Their numbers are `Reader`s, so a row stays where it is.
     pub tokens: Vec<Token>,
     /// Connections from one owner of addresses; loopback and proxies are not counted.
@@ -60,6 +63,7 @@ impl Default for Policy {
             proxies: Vec::new(),
             links: Vec::new(),
             read: vec!["#".to_owned()],
+            jsonp: Vec::new(),
             tokens: Vec::new(),
             per_address: u32::MAX,
         }

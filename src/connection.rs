@@ -13,7 +13,7 @@ use crate::access::{Cors, Policy, Rights, Standing};
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, MEMO_BYTES_MAX};
 use crate::resource::condition::Condition;
 use crate::resource::{self, Plan};
-use crate::transport::{Framing as Dressing, Shape};
+use crate::transport::{Framing as Dressing, Shape, jsonp};
 use crate::wire::chunked::Decoder;
 use crate::wire::request::{Framing, Head, HeadScan, Method, Version, is_head};
 use crate::wire::{Quote, Refusal};
@@ -208,11 +208,17 @@ fn plan(
         }
         Plan::Subscribe(subscription) => {
             let wish = &mut subscription.wish;
+            let framing = Dressing::of(wish.framing);
             wish.reader = rights.reader;
             // The heads of streams are nobody else's.
-            if Dressing::of(wish.framing).row().shape == Shape::Answer {
+            if framing.row().shape == Shape::Answer {
                 wish.head = asked.cors.number();
             }
+            if framing.transport == jsonp::NUMBER {
+                policy.check_scripts()?;
+                wish.reader = rights.reader.by_script();
+            }
+            policy.check_frame(head, rights, &wish.callback, &subscription.opening.domain)?;
         }
         Plan::SignIn { is_secure, .. } => *is_secure = policy.is_secure(head, from),
         Plan::Options { preflight, .. }

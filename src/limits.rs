@@ -23,6 +23,13 @@ pub const FRAME_BYTES_MAX: usize = EVENT_BYTES_MAX + FRAMING_BYTES_MAX;
 /// Events rendered in one go; the selection of a run is one bit each in a `u64`.
 pub const RUN_EVENTS_MAX: usize = 64;
 
+/// Bytes in the name of a function that takes messages, or in the origin they are posted to.
+pub const CALLBACK_BYTES_MAX: usize = 128;
+/// Bytes of the line that a refused request is answered with.
+pub const REASON_BYTES_MAX: usize = 1024;
+/// Bytes in a domain that a page and its frame have in common.
+pub const DOMAIN_BYTES_MAX: usize = 64;
+
 /// Bytes of a request line. Above: 414. RFC 9112 section 3 asks for at least 8,000.
 pub const REQUEST_LINE_BYTES_MAX: usize = 8192 + 64;
 /// Bytes of a request head, from the method to the empty line. Above: 431.

@@ -46,6 +46,24 @@ impl Friend {
     }
 }
 
+impl Friend {
+    /// Whether its pages may read.
+    pub(super) fn may_read(&self) -> bool {
+        self.reads
+    }
+
+    /// Whether it is everybody who has no row.
+    pub(super) fn is_everybody(&self) -> bool {
+        self.origin == "*"
+    }
+
+    /// Its host.
+    pub(super) fn host(&self) -> &[u8] {
+        let authority = self.origin.split_once("://").map_or("", |(_, rest)| rest);
+        host_and_port(authority.as_bytes()).map_or(&b""[..], |(host, _)| host)
+    }
+}
+
 /// Never `*` together with credentials: a page could read with rights that it was not given.
 fn fields(origin: &str) -> String {
     let credentials = match origin {
@@ -54,7 +72,7 @@ fn fields(origin: &str) -> String {
     };
     format!(
         "Access-Control-Allow-Origin: {origin}\r\n{credentials}\
-         Access-Control-Expose-Headers: Retry-After\r\nVary: Origin\r\n"
+         Access-Control-Expose-Headers: ETag, Retry-After\r\nVary: Origin\r\n"
     )
 }
 
@@ -99,7 +117,7 @@ pub(super) fn is_name(host: &[u8], name: &str) -> bool {
 }
 
 /// Whether an origin is that of the pages that we send, whatever carries them.
-fn is_own(origin: &[u8], head: &Head<'_>) -> bool {
+pub(super) fn is_own(origin: &[u8], head: &Head<'_>) -> bool {
     let rest = origin
         .strip_prefix(b"http://")
         .or(origin.strip_prefix(b"https://"));
@@ -166,7 +184,7 @@ impl Policy {
         }
     }
 
-    fn friend(&self, origin: &[u8]) -> Option<&Friend> {
+    pub(super) fn friend(&self, origin: &[u8]) -> Option<&Friend> {
         self.friends.iter().find(|friend| {
             friend.origin == "*" || friend.origin.as_bytes().eq_ignore_ascii_case(origin)
         })

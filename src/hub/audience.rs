@@ -6,7 +6,7 @@
 
 use super::event::Seq;
 use super::readers::{Reader, Readers};
-use crate::limits::{PATTERNS_BYTES_MAX, TOPICS_MAX};
+use crate::limits::{CALLBACK_BYTES_MAX, PATTERNS_BYTES_MAX, TOPICS_MAX};
 use crate::name;
 
 /// No member.
@@ -148,6 +148,8 @@ pub struct Wish {
     pub reader: Reader,
     /// How its answers' heads differ from others'; opaque here.
     pub head: u8,
+    /// What its answers' bodies name; opaque here.
+    pub callback: heapless::String<CALLBACK_BYTES_MAX>,
     /// Which topics.
     pub patterns: Patterns,
 }
@@ -162,8 +164,9 @@ impl Wish {
     fn key(&self) -> u64 {
         let interval = self.interval_ms.to_le_bytes();
         let bytes = self.framing.to_le_bytes().into_iter().chain(interval);
-        let bytes = bytes.chain([self.reader.number(), self.head]);
+        let bytes = bytes.chain(self.reader.bytes()).chain([self.head]);
         let hash = bytes
+            .chain(self.callback.bytes())
             .chain(self.patterns.0.bytes())
             .fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
                 (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
@@ -188,11 +191,18 @@ pub struct Audience {
     pub served_from: Seq,
     /// All members.
     pub members: u32,
+    /// Whether nothing about its members is to be looked at but where they are: there is no
+    /// interval, and none has a limit.
+    pub is_plain: bool,
+    /// Bytes that were sent to its front.
+    pub sent_bytes: u64,
+    /// When so many were, the first of its members has had enough.
+    pub limit_bytes: u64,
     /// When a heartbeat is due, in monotonic milliseconds.
     pub heartbeat_ms: u64,
     /// When the next tick of an `interval` is due.
     pub tick_ms: u64,
-    /// Before this no held poll expires.
+    /// Before this no member's own time is over: a held poll's, or that of a stream with an end.
     pub expiry_ms: u64,
 }
 
@@ -201,7 +211,7 @@ impl Audience {
     /// want what comes then at once.
     #[inline]
     pub fn is_in_step(&self, position: Seq) -> bool {
-        self.position == position && self.serving == NOBODY && self.wish.interval_ms == 0
+        self.position == position && self.serving == NOBODY && self.is_plain
     }
 }
 
@@ -271,6 +281,9 @@ impl Audiences {
             serving: NOBODY,
             served_from: 0,
             members: 0,
+            is_plain: wish.interval_ms == 0,
+            sent_bytes: 0,
+            limit_bytes: u64::MAX,
             heartbeat_ms: u64::MAX,
             tick_ms: u64::MAX,
             expiry_ms: u64::MAX,

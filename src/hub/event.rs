@@ -91,6 +91,16 @@ impl<'a> Event<'a> {
         &self.text[at..][..usize::from(self.spans.topic_bytes)]
     }
 
+    /// Which clock its time is of, `time` or `uptime`, and the milliseconds on it.
+    pub fn time(&self) -> (&'a [u8], &'a [u8]) {
+        let topic_at = ID_AT + usize::from(self.spans.id_bytes) + BEFORE_TOPIC.len();
+        let from = topic_at + usize::from(self.spans.topic_bytes) + br#"",""#.len();
+        let to = usize::from(self.spans.value_at) - br#","value":"#.len();
+        let text = &self.text[from..to];
+        let end = text.iter().position(|byte| *byte == b'"').unwrap_or(0);
+        (&text[..end], &text[(end + 2).min(text.len())..])
+    }
+
     /// The value's JSON text.
     pub fn value(&self) -> &'a [u8] {
         &self.text[usize::from(self.spans.value_at)..][..usize::from(self.spans.value_bytes)]
@@ -215,6 +225,9 @@ mod tests {
             assert_eq!(event.id(), b"k3f9q2xa-1042");
             assert_eq!(event.topic_name(), b"cpu/temperature");
             assert_eq!(event.value(), b"47.2");
+            let (clock, ms) = event.time();
+            let written = draft.time.key_and_ms();
+            assert_eq!((clock, ms), (written.0, written.1.to_string().as_bytes()));
         }
     }
 }

@@ -104,7 +104,7 @@ impl Hub {
         Hub {
             name: LogName::try_from(text).expect("48 bits are at most 10 digits"),
             log: Log::new(counts.ring_bytes),
-            readers: Readers::new(open, &topics),
+            readers: Readers::new(open, &[], &topics),
             topics,
             audiences: Audiences::new(counts.audiences),
             freed: 0,
@@ -313,8 +313,8 @@ impl Hub {
 
     /// Other rights: what everybody gets from now on is within them.
     #[cold]
-    pub fn set_readers(&mut self, grants: impl Iterator<Item = Grant>) {
-        self.readers = Readers::new(grants, &self.topics);
+    pub fn set_readers(&mut self, grants: impl Iterator<Item = Grant>, scripts: &[String]) {
+        self.readers = Readers::new(grants, scripts, &self.topics);
         let (topics, readers) = (&self.topics, &self.readers);
         self.audiences
             .rematch(|wish| matching(topics, readers, wish));

@@ -10,29 +10,47 @@ use crate::name;
 
 /// Whose rights count, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
-pub struct Reader(u8);
+pub struct Reader {
+    number: u8,
+    by_script: bool,
+}
 
 impl Reader {
     /// Whoever is near and shows no token.
-    pub const ANYBODY: Reader = Reader(0);
+    pub const ANYBODY: Reader = Reader::numbered(0);
     /// Who may read nothing.
-    pub const NOBODY: Reader = Reader(u8::MAX);
+    pub const NOBODY: Reader = Reader::numbered(u8::MAX);
+
+    const fn numbered(number: u8) -> Reader {
+        Reader {
+            number,
+            by_script: false,
+        }
+    }
 
     /// Whoever shows the token with this number.
     pub fn token(at: usize) -> Reader {
-        Reader(u8::try_from(at + 1).unwrap_or(u8::MAX))
+        Reader::numbered(u8::try_from(at + 1).unwrap_or(u8::MAX))
     }
 
     /// The number of its token, if it has shown one.
     pub fn as_token(self) -> Option<usize> {
-        match self {
-            Reader::ANYBODY | Reader::NOBODY => None,
-            Reader(number) => Some(usize::from(number) - 1),
+        match self.number {
+            0 | u8::MAX => None,
+            number => Some(usize::from(number) - 1),
         }
     }
 
-    pub(super) fn number(self) -> u8 {
-        self.0
+    /// The same, asking by a script tag: it may read what any page may be told, and no more.
+    pub fn by_script(self) -> Reader {
+        Reader {
+            by_script: true,
+            ..self
+        }
+    }
+
+    pub(super) fn bytes(self) -> [u8; 2] {
+        [self.number, u8::from(self.by_script)]
     }
 }
 
@@ -115,33 +133,51 @@ impl Grant {
 struct Row {
     grant: Grant,
     topics: TopicSet,
+    /// Those of them that it may read by a script tag.
+    by_script: TopicSet,
 }
 
 /// All readers but `NOBODY`.
 #[derive(Clone, Debug)]
-pub struct Readers(Vec<Row>);
+pub struct Readers {
+    rows: Vec<Row>,
+    /// Patterns of the topics that script tags may read.
+    scripts: Vec<String>,
+}
 
 impl Readers {
     /// Readers with these grants, `ANYBODY` first, and what is theirs of the topics there are.
-    pub fn new(grants: impl Iterator<Item = Grant>, topics: &Topics) -> Readers {
+    pub fn new(
+        grants: impl Iterator<Item = Grant>,
+        scripts: &[String],
+        topics: &Topics,
+    ) -> Readers {
         let row = |grant| Row {
             grant,
             topics: TopicSet::EMPTY,
+            by_script: TopicSet::EMPTY,
         };
-        let mut readers = Readers(grants.map(row).collect());
+        let mut readers = Readers {
+            rows: grants.map(row).collect(),
+            scripts: scripts.to_vec(),
+        };
         for &slot in topics.by_name() {
             readers.match_topic(slot, Some(&topics.topic(slot).name));
         }
         readers
     }
 
-    fn row(&self, Reader(number): Reader) -> Option<&Row> {
-        self.0.get(usize::from(number))
+    fn row(&self, reader: Reader) -> Option<&Row> {
+        self.rows.get(usize::from(reader.number))
     }
 
     /// The topics that there are and it may read.
     pub fn topics(&self, reader: Reader) -> &TopicSet {
-        self.row(reader).map_or(&TopicSet::EMPTY, |row| &row.topics)
+        match self.row(reader) {
+            Some(row) if reader.by_script => &row.by_script,
+            Some(row) => &row.topics,
+            None => &TopicSet::EMPTY,
+        }
     }
 
     /// What it may do; `None` for who may do nothing.
@@ -151,20 +187,29 @@ impl Readers {
 
     /// Whether it may read everything, whatever its name.
     pub fn reads_everything(&self, reader: Reader) -> bool {
-        self.row(reader)
-            .is_some_and(|row| row.grant.read.iter().any(|pattern| pattern == "#"))
+        let all = |patterns: &[String]| patterns.iter().any(|pattern| pattern == "#");
+        let scripts = !reader.by_script || all(&self.scripts);
+        scripts && self.row(reader).is_some_and(|row| all(&row.grant.read))
     }
 
     /// Whether there is nothing it may read, whatever comes.
     pub fn reads_nothing(&self, reader: Reader) -> bool {
-        self.row(reader).is_none_or(|row| row.grant.read.is_empty())
+        let scripts = reader.by_script && self.scripts.is_empty();
+        scripts || self.row(reader).is_none_or(|row| row.grant.read.is_empty())
     }
 
     /// A topic appears in a slot, or its slot is freed.
     pub(super) fn match_topic(&mut self, slot: u16, name: Option<&str>) {
-        for row in &mut self.0 {
+        let scripts = |name| {
+            self.scripts
+                .iter()
+                .any(|pattern| name::matches(pattern, name))
+        };
+        let is_open = name.is_some_and(scripts);
+        for row in &mut self.rows {
             let reads = name.is_some_and(|name| row.grant.reads(name));
             row.topics.set(slot, reads);
+            row.by_script.set(slot, reads && is_open);
         }
     }
 }

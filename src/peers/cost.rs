@@ -5,6 +5,7 @@ use super::SPILL_BYTES;
 use super::exchange::Exchange;
 use super::owners::Owners;
 use super::slots::Slots;
+use super::spans::Due;
 use super::spills;
 use crate::hub::audience::Audiences;
 use crate::limits::INPUT_BYTES_MAX;
@@ -37,7 +38,8 @@ pub struct Limits {
 pub fn memory(limits: Limits) -> [Cost; 5] {
     // Each slot may stand once on the queue.
     let (slot, lists) = Slots::memory_bytes();
-    let slot = slot + size_of::<u32>() + Owners::memory_bytes();
+    let slot =
+        slot + size_of::<u32>() + size_of::<Due>() + size_of::<u64>() + Owners::memory_bytes();
     let audience = Audiences::memory_bytes(1) + lists;
     let page = slot + INPUT_BYTES_MAX + size_of::<Exchange>();
     let topic = crate::hub::topic::Topics::memory_bytes(1);

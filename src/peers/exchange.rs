@@ -7,8 +7,8 @@ use super::*;
 use crate::buffer::Writer;
 use crate::connection::{Asked, Connection, Turn};
 use crate::resource::{self, Listing, Plan, Reply};
-use crate::wire::response::{self, Head, LAST_CHUNK, Length, NO_STORE, write_head, write_reason};
-use crate::wire::{Quote, Refusal};
+use crate::transport::Transport;
+use crate::wire::response::{self, Head, LAST_CHUNK, Length, write_head};
 
 /// Requests of one peer answered in a row before others get their turn.
 const PIPELINED_PER_TURN: usize = 16;
@@ -366,48 +366,6 @@ impl<O: Outlet> Peers<O> {
         );
     }
 
-    /// Sends a refusal as one plain line.
-    #[cold]
-    pub(super) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
-        self.counters.refused += 1;
-        self.note_refusal(slot, refusal);
-        let mut retry = [0; 32];
-        let mut fields = Writer::new(&mut retry);
-        let wait_s = match refusal.status {
-            503 => Some(10 + self.jitter(51)),
-            429 => Some(refusal.numbers[0]),
-            _ => None,
-        };
-        if let Some(seconds) = wait_s {
-            let put = fields
-                .put(b"Retry-After: ")
-                .and_then(|()| fields.put_u64(seconds));
-            put.and_then(|()| fields.put(b"\r\n"))
-                .expect("two digits fit");
-        }
-        let fields = core::str::from_utf8(fields.written()).expect("fields are ASCII");
-        let mut out = Writer::new(&mut self.scratch[RESPONSE_HEAD_BYTES_MAX..]);
-        let quote = match self.slots[slot].phase {
-            Phase::Busy { exchange } if refusal.quote != Quote::Nothing => {
-                let connection = &self.exchanges[usize::from(exchange)].connection;
-                let [from, bytes, _] = refusal.numbers.map(|number| number as usize);
-                &connection.head(self.inputs.bytes(exchange))[from..][..bytes]
-            }
-            _ => b"",
-        };
-        write_reason(refusal, quote, &mut out).expect("a reason is one line");
-        let body_bytes = out.len();
-        self.send_answer(
-            slot,
-            refusal.status,
-            "text/plain; charset=utf-8",
-            Length::Bytes(body_bytes),
-            &[NO_STORE, refusal.fields, fields],
-            body_bytes,
-            Rest::Nothing,
-        );
-    }
-
     /// Puts the head in front of the body in the scratch and sends both.
     #[expect(clippy::too_many_arguments, reason = "the parts of an answer, once")]
     pub(super) fn send_answer(
@@ -523,16 +481,16 @@ impl<O: Outlet> Peers<O> {
 
     /// The head of a stream, into the scratch from its start; how long it is. The connection ends
     /// with the stream, whatever ends it.
-    pub(super) fn stream_head(&mut self, asked: Asked, content_type: &str) -> usize {
+    pub(super) fn stream_head(&mut self, asked: Asked, row: &Transport) -> usize {
         let head = Head {
             status: 200,
             version: asked.version,
             date: self.date(),
             cors: self.settings.policy.cors_fields(asked.cors),
-            content_type,
+            content_type: row.content_type,
             length: Length::Open,
             keep_alive: false,
-            fields: &[response::STREAMING],
+            fields: &[response::STREAMING, row.fields],
         };
         let mut out = Writer::new(&mut self.scratch);
         write_head(&head, &mut out).expect("a head fits its room");

@@ -8,18 +8,20 @@
 //! A turn sends to so many members at most; the others at the front are served in the next ones,
 //! before anything newer. Those who join meanwhile stand in front of them in the list.
 
+use super::spans::Why;
 use super::*;
 use crate::buffer::Writer;
 use crate::hub::Plan;
 use crate::hub::audience::Selection;
 use crate::limits::RUN_EVENTS_MAX;
-use crate::transport::Hello;
+use crate::transport::{Callback, Hello};
 
 /// Frames rendered for one run of events, in the scratch from its start.
 #[derive(Debug, Default)]
 pub(super) struct Run {
-    /// The framing's number; audiences that agree in it and in the next two share a rendering.
+    /// The framing's number; audiences that agree in it and in the next three share a rendering.
     code: u16,
+    callback: Callback,
     from: Seq,
     mask: u64,
     /// The last sequence it covers.
@@ -94,7 +96,8 @@ impl<O: Outlet> Peers<O> {
     /// run goes to them as it stands. Ends before the first that has to be looked at more closely.
     fn flush_alike(&mut self, framing: u16) {
         let run = &self.run;
-        if run.mask == 0 || run.code != framing || run.to != self.hub.head() {
+        let is_plain = run.mask != 0 && run.callback.is_empty();
+        if !is_plain || run.code != framing || run.to != self.hub.head() {
             return;
         }
         let heartbeat_ms = self.now.ms + self.settings.heartbeat_ms;
@@ -198,9 +201,10 @@ impl<O: Outlet> Peers<O> {
                 self.skip(index, from, to, is_new);
                 continue;
             }
-            self.render_run(audience.wish.framing, from, to, mask);
+            self.render_run(index, from, to, mask);
             let audience = self.hub.audiences.audience_mut(index);
             if is_new {
+                audience.sent_bytes += self.run.bytes as u64;
                 audience.serving = self.slots.first(List::front(index));
                 audience.served_from = from;
             }
@@ -209,6 +213,7 @@ impl<O: Outlet> Peers<O> {
             if !self.send_run(index) {
                 return false;
             }
+            self.end_those_spent(index);
             if !self.hub.audiences.is_used(index) {
                 return true;
             }
@@ -232,29 +237,33 @@ impl<O: Outlet> Peers<O> {
 
     /// Renders the selected events after `from` up to `to`, as many as fit, unless that is what
     /// stands there.
-    fn render_run(&mut self, code: u16, from: Seq, to: Seq, mask: u64) {
-        if (self.run.code, self.run.from, self.run.mask) == (code, from, mask) {
+    fn render_run(&mut self, index: u32, from: Seq, to: Seq, mask: u64) {
+        let wish = &self.hub.audiences.audience(index).wish;
+        let code = wish.framing;
+        if (self.run.code, self.run.from, self.run.mask) == (code, from, mask)
+            && self.run.callback == wish.callback
+        {
             self.run.to = self.run.to.min(to);
             return;
         }
         let framing = Framing::of(code);
         let run = &mut self.run;
         (run.code, run.from, run.mask) = (code, from, mask);
+        run.callback.clone_from(&wish.callback);
         run.to = to;
         run.frames.clear();
         run.selection.clear();
         for (seq, bit) in (from + 1..=to).zip(0..) {
             run.selection.add(self.hub.topic(seq), mask >> bit & 1 == 1);
         }
+        let dress = framing.dress(&wish.callback);
         let mut out = Writer::new(&mut self.scratch);
         let mut left = mask;
         while left != 0 {
             let seq = from + 1 + u64::from(left.trailing_zeros());
             let event = self.hub.event(seq).expect("a run is in the ring");
             let row = framing.row();
-            let frame = framing.chunk(&mut out, |out| {
-                (row.event)(&event, framing.dress, true, out)
-            });
+            let frame = framing.chunk(&mut out, |out| (row.event)(&event, dress, true, out));
             if frame.is_err() {
                 // Those who are served the rest of it later select only what stands here.
                 (run.to, run.mask) = (seq - 1, mask & !left);
@@ -346,6 +355,10 @@ impl<O: Outlet> Peers<O> {
             return;
         }
         // Its half-sent event is no longer there to be finished: it resumes by its cursor.
+        let is_between = !matches!(place, Place::Replay { offset } if offset > 0);
+        if is_between && self.is_spent(slot, index) {
+            return self.end_viewer(slot, index, Why::More(cursor));
+        }
         let lapped = self.hub.is_lapped(cursor);
         if lapped && matches!(place, Place::Replay { offset } if offset > 0) {
             return self.close(slot);
@@ -413,8 +426,9 @@ impl<O: Outlet> Peers<O> {
             exact: lost.exact,
             reset: false,
         };
+        let dress = framing.dress(&audience.wish.callback);
         let mut out = Writer::resume(&mut self.scratch, from);
-        let put = framing.chunk(&mut out, |out| (framing.row().hello)(&hello, out));
+        let put = framing.chunk(&mut out, |out| (framing.row().hello)(&hello, dress, out));
         put.expect("a hello fits an empty buffer");
         out.len()
     }
@@ -441,6 +455,7 @@ impl<O: Outlet> Peers<O> {
             bytes
         };
         self.counters.deliveries += u64::from(rendered.events);
+        self.spend(slot, index, sent - skip);
         if sent < bytes {
             self.set_phase(slot, behind);
             if sent >= rendered.replay_from {
@@ -471,6 +486,7 @@ impl<O: Outlet> Peers<O> {
             }
         }
         let at_front = cursor == self.hub.audiences.audience(index).position;
+        self.spend(slot, index, 0);
         let place = match (at_front, interval) {
             (true, _) => Place::Front,
             (false, true) => Place::Waiting,
@@ -479,6 +495,8 @@ impl<O: Outlet> Peers<O> {
         self.set_phase(slot, Phase::of_viewer(index, cursor, place));
         if place == (Place::Replay { offset: 0 }) {
             self.enqueue(slot);
+        } else if self.is_spent(slot, index) {
+            self.end_viewer(slot, index, Why::More(cursor));
         }
     }
 }
@@ -533,7 +551,8 @@ fn render_feed(
 ) -> Rendered {
     run.forget();
     run.frames.clear();
-    let set = &hub.audiences.audience(index).set;
+    let audience = hub.audiences.audience(index);
+    let (set, dress) = (&audience.set, framing.dress(&audience.wish.callback));
     let mut rendered = Rendered {
         cursor,
         replay_from: usize::MAX,
@@ -552,7 +571,7 @@ fn render_feed(
             break;
         };
         let start = out.len();
-        let frame = framing.chunk(out, |out| (row.event)(&event, framing.dress, true, out));
+        let frame = framing.chunk(out, |out| (row.event)(&event, dress, true, out));
         if frame.is_err() {
             break;
         }

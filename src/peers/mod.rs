@@ -7,8 +7,8 @@
 //! - `slots`: the slab, its lists, the buffer pools.
 //! - `exchange`: a peer that asks: read, process, answer.
 //! - `fanout`: events to viewers: one rendering for each audience, one send for each member.
-//! - `subscribe`: how a viewer or a poll begins.
-//! - `polls`: how polls are answered.
+//! - `subscribe`: how a viewer or a poll begins; `spans`: how some viewers' streams end.
+//! - `polls`: how polls are answered; `refuse`: how what is refused is.
 //! - `rights`, `owners`: who may connect how often, signing in, rights that change.
 //! - `shortage`: who gives way when buffers are short.
 //! - `sweep`: deadlines, heartbeats, ticks, draining.
@@ -19,9 +19,11 @@ mod exchange;
 mod fanout;
 mod owners;
 mod polls;
+mod refuse;
 mod rights;
 mod shortage;
 mod slots;
+mod spans;
 mod subscribe;
 mod sweep;
 
@@ -37,6 +39,7 @@ pub use rights::TOO_MANY;
 use slots::{
     BLOCKED, HALF_CLOSED, List, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, Slots, Walk,
 };
+use spans::Due;
 
 use core::net::IpAddr;
 
@@ -189,6 +192,10 @@ pub struct Peers<O> {
     spills: Pool,
     /// What is in each spill.
     spilled: Vec<Spilled>,
+    /// When the streams end that end by themselves, by slot; as far as there were any.
+    dues: Vec<Due>,
+    /// Which client's poll each slot holds, or held last; as far as any said so.
+    clients: Vec<u64>,
     /// Everything is rendered here: room for a head, then an answer or a run of events.
     scratch: Vec<u8>,
     /// A head is written here, before it is known where it begins.
@@ -235,6 +242,8 @@ impl<O: Outlet> Peers<O> {
             inputs: Pool::new(settings.pages, INPUT_BYTES_MAX),
             spills: Pool::new(spills(settings.viewers), SPILL_BYTES),
             spilled: vec![Spilled::NOTHING; usize::from(spills(settings.viewers))],
+            dues: Vec::with_capacity(slots),
+            clients: Vec::with_capacity(slots),
             scratch: vec![0; SCRATCH_BYTES],
             head: vec![0; RESPONSE_HEAD_BYTES_MAX],
             value: vec![0; EVENT_BYTES_MAX],
@@ -253,7 +262,8 @@ impl<O: Outlet> Peers<O> {
             random: settings.seed | 1,
             settings,
         };
-        peers.hub.set_readers(peers.settings.policy.grants());
+        let policy = &peers.settings.policy;
+        peers.hub.set_readers(policy.grants(), &policy.jsonp);
         peers.review();
         peers
     }

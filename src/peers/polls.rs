@@ -8,6 +8,7 @@ use crate::access::Cors;
 use crate::buffer::Writer;
 use crate::hub::audience::TopicSet;
 use crate::hub::{Lost, Plan};
+use crate::transport::Open;
 use crate::wire::response::{self, Head, Length, write_head};
 
 /// What an answer's closing takes at most.
@@ -27,6 +28,9 @@ pub(super) struct Events {
     pub(super) first: bool,
 }
 
+/// A field with an id.
+type EntityTag = heapless::String<64>;
+
 /// What became of the poll held last: while nothing changes, who asks the same is held likewise.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
@@ -37,6 +41,9 @@ pub(super) struct Held {
     pub(super) audience: u32,
     pub(super) cursor: Seq,
     pub(super) timeout_ms: u64,
+    pub(super) is_conditional: bool,
+    /// Which client's it is; 0 for any.
+    pub(super) client: u64,
 }
 
 impl<O: Outlet> Peers<O> {
@@ -48,7 +55,8 @@ impl<O: Outlet> Peers<O> {
         };
         let from = self.slots[slot].standing;
         let input = &self.inputs.bytes(buffer)[..bytes];
-        if !self.memos.recognise(input, from)
+        if held.client != 0
+            || !self.memos.recognise(input, from)
             || self.memos.edition() != held.edition
             || self.viewers >= self.settings.viewers
             || self.draining
@@ -69,12 +77,34 @@ impl<O: Outlet> Peers<O> {
             cursor: held.cursor,
             expiry_ms,
             exchange,
+            is_conditional: held.is_conditional,
         };
         self.set_phase(slot, phase);
         self.count_in(held.audience);
         let audience = self.hub.audiences.audience_mut(held.audience);
         audience.expiry_ms = audience.expiry_ms.min(expiry_ms);
         self.wake_by(expiry_ms);
+        self.name_client(slot, held.client);
+    }
+
+    /// Remembers whose poll a peer holds.
+    fn name_client(&mut self, slot: u32, client: u64) {
+        let place = slot as usize;
+        if client != 0 && self.clients.len() <= place {
+            self.clients.resize(place + 1, 0);
+        }
+        if let Some(name) = self.clients.get_mut(place) {
+            *name = client;
+        }
+    }
+
+    /// Answers the poll that a client still holds, if any: it asks anew.
+    pub(super) fn release_older(&mut self, client: u64) {
+        let held = self.clients.iter().position(|name| *name == client);
+        if let Some(slot) = held.filter(|_| client != 0) {
+            self.clients[slot] = 0;
+            self.expire_poll(slot as u32);
+        }
     }
 
     /// Renders an answer's body into the scratch behind the room for a head, as much as fits, and
@@ -83,24 +113,30 @@ impl<O: Outlet> Peers<O> {
         &mut self,
         events: &mut Events,
         hello: Option<(Start, Lost)>,
-        padding: Option<usize>,
+        intro: Option<(usize, &str)>,
     ) -> (usize, bool) {
         let mut scratch = core::mem::take(&mut self.scratch);
         let framing = Framing::of(events.framing);
         let row = framing.row();
         let room = &mut scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX];
         let mut out = Writer::new(&mut room[..OUTPUT_BYTES_MAX - MARK_BYTES_MAX]);
-        if let Some(padding) = padding {
-            (row.open)(0, padding, &mut out).expect("padding fits an empty buffer");
+        let dress = framing.dress("");
+        if let Some((padding, callback)) = intro {
+            let open = Open {
+                padding,
+                ..Open::default()
+            };
+            (row.open)(&open, framing.dress(callback), &mut out)
+                .expect("padding fits an empty buffer");
         }
         if let Some((start, lost)) = hello {
-            (row.hello)(&self.hello(start, lost), &mut out).expect("a hello fits");
+            (row.hello)(&self.hello(start, lost), dress, &mut out).expect("a hello fits");
         }
         let mut done = true;
         let mut cursor = events.cursor;
         for event in self.hub.feed(&events.set, cursor, events.plan) {
             if out
-                .whole(|out| (row.event)(&event, framing.dress, events.first, out))
+                .whole(|out| (row.event)(&event, dress, events.first, out))
                 .is_err()
             {
                 done = false;
@@ -114,7 +150,8 @@ impl<O: Outlet> Peers<O> {
         let mut out = Writer::resume(room, body_bytes);
         if done {
             let last = self.id(events.plan.end);
-            (row.mark)(&last, !events.first, &mut out).expect("room is kept for the closing");
+            (row.mark)(&last, dress, !events.first, &mut out)
+                .expect("room is kept for the closing");
         }
         let body_bytes = out.len();
         self.scratch = scratch;
@@ -129,13 +166,42 @@ impl<O: Outlet> Peers<O> {
         padding: usize,
     ) {
         let content_type = Framing::of(events.framing).row().content_type;
-        let (body_bytes, done) = self.render_answer(&mut events, hello, Some(padding));
+        let callback = self.wish().callback.clone();
+        let intro = Some((padding, callback.as_str()));
+        let (body_bytes, done) = self.render_answer(&mut events, hello, intro);
+        let events_end = events.plan.end;
         let (length, rest) = match done {
             true => (Length::Bytes(body_bytes), Rest::Nothing),
             false => (Length::Open, Rest::Events(Box::new(events))),
         };
-        let fields = &[response::STREAMING];
+        let tag = match done {
+            true => self.entity_tag(events_end),
+            // Where a longer one ends, shows when it has.
+            false => EntityTag::new(),
+        };
+        let fields = &[response::STREAMING, &tag];
         self.send_answer(slot, 200, content_type, length, fields, body_bytes, rest);
+    }
+
+    /// The field that says how far an answer goes: as `If-None-Match` it is a cursor.
+    fn entity_tag(&self, last: Seq) -> EntityTag {
+        let mut bytes = [0; 64];
+        let mut out = Writer::new(&mut bytes);
+        let put = out
+            .put(b"ETag: \"")
+            .and_then(|()| self.id(last).put(&mut out));
+        put.and_then(|()| out.put(b"\"\r\n"))
+            .expect("an id is short");
+        let text = core::str::from_utf8(out.written()).expect("an id is ASCII");
+        EntityTag::try_from(text).expect("it has the room of its buffer")
+    }
+
+    /// Answers a poll for which there is still nothing, and which says what it has (RFC 9110
+    /// section 15.4.5).
+    pub(super) fn answer_unchanged(&mut self, slot: u32, last: Seq) {
+        let tag = self.entity_tag(last);
+        let fields = &[response::STREAMING, &tag];
+        self.send_answer(slot, 304, "", Length::None, fields, 0, Rest::Nothing);
     }
 
     /// The next piece of an answer that is longer than a buffer.
@@ -218,8 +284,9 @@ impl<O: Outlet> Peers<O> {
         let (mut events, hello) = self.answer_from(index, from);
         let mut framing = Framing::of(events.framing);
         framing.last |= self.draining;
-        let (body_bytes, done) = self.render_answer(&mut events, hello, Some(0));
-        let begin = self.put_answer_head(framing, events.head, body_bytes);
+        let callback = self.hub.audiences.audience(index).wish.callback.clone();
+        let (body_bytes, done) = self.render_answer(&mut events, hello, Some((0, &callback)));
+        let begin = self.put_answer_head(framing, events.head, head, Some(body_bytes));
         loop {
             let slot = self.hub.audiences.audience(index).serving;
             if slot == NOBODY || self.sends_left == 0 {
@@ -248,19 +315,31 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
-    /// Puts the head of a whole answer in front of its body in the scratch; where it begins.
-    fn put_answer_head(&mut self, framing: Framing, head: u8, body_bytes: usize) -> usize {
+    /// Puts the head of a whole answer in front of its body in the scratch, if it has one; where
+    /// it begins.
+    fn put_answer_head(
+        &mut self,
+        framing: Framing,
+        head: u8,
+        last: Seq,
+        body_bytes: Option<usize>,
+    ) -> usize {
         let date = self.date();
+        let tag = self.entity_tag(last);
+        let (status, content_type, length) = match body_bytes {
+            Some(bytes) => (200, framing.row().content_type, Length::Bytes(bytes)),
+            None => (304, "", Length::None),
+        };
         let mut out = Writer::new(&mut self.head);
         let head = Head {
             cors: self.settings.policy.cors_fields(Cors::of(head)),
-            status: 200,
+            status,
             version: framing.version,
             date,
-            content_type: framing.row().content_type,
-            length: Length::Bytes(body_bytes),
+            content_type,
+            length,
             keep_alive: !framing.last,
-            fields: &[response::STREAMING],
+            fields: &[response::STREAMING, &tag],
         };
         write_head(&head, &mut out).expect("a head fits its room");
         let from = RESPONSE_HEAD_BYTES_MAX - out.len();
@@ -358,7 +437,10 @@ impl<O: Outlet> Peers<O> {
     /// Answers a poll that nothing came for: no events.
     pub(super) fn expire_poll(&mut self, slot: u32) {
         let Phase::Poll {
-            audience, cursor, ..
+            audience,
+            cursor,
+            is_conditional,
+            ..
         } = self.slots[slot].phase
         else {
             return;
@@ -382,6 +464,12 @@ impl<O: Outlet> Peers<O> {
             plan,
             first: true,
         };
+        if is_conditional {
+            let mut framing = Framing::of(events.framing);
+            framing.last |= self.draining;
+            let from = self.put_answer_head(framing, events.head, end, None);
+            return self.answer_one(slot, framing, from, RESPONSE_HEAD_BYTES_MAX);
+        }
         self.answer_each(slot, events, None);
     }
 
@@ -389,11 +477,16 @@ impl<O: Outlet> Peers<O> {
     fn answer_each(&mut self, slot: u32, mut events: Events, hello: Option<(Start, Lost)>) {
         let mut framing = Framing::of(events.framing);
         framing.last |= self.draining;
-        let (body_bytes, done) = self.render_answer(&mut events, hello, Some(0));
+        let callback = match self.slots[slot].phase {
+            Phase::Poll { audience, .. } => &self.hub.audiences.audience(audience).wish.callback,
+            _ => return,
+        };
+        let callback = callback.clone();
+        let (body_bytes, done) = self.render_answer(&mut events, hello, Some((0, &callback)));
         if !done {
             return self.answer_long(slot, body_bytes, &events, framing);
         }
-        let from = self.put_answer_head(framing, events.head, body_bytes);
+        let from = self.put_answer_head(framing, events.head, events.plan.end, Some(body_bytes));
         self.answer_one(slot, framing, from, RESPONSE_HEAD_BYTES_MAX + body_bytes);
     }
 

@@ -6,6 +6,7 @@
 use core::net::IpAddr;
 
 use super::exchange::{Exchange, Rest};
+use super::spans::Why;
 use super::*;
 use crate::access::{self, COOKIE, Reader, Standing, Validity, owner};
 use crate::buffer::Writer;
@@ -339,7 +340,8 @@ impl<O: Outlet> Peers<O> {
     fn change_rights(&mut self) {
         self.memos = Memos::default();
         self.held = None;
-        self.hub.set_readers(self.settings.policy.grants());
+        let policy = &self.settings.policy;
+        self.hub.set_readers(policy.grants(), &policy.jsonp);
         self.run_forget();
         for index in 0..self.hub.audiences.end() {
             if !self.hub.audiences.is_used(index) {
@@ -354,7 +356,7 @@ impl<O: Outlet> Peers<O> {
             if let Some((audience, ..)) = self.slots[slot].phase.viewer()
                 && self.reads_nothing(audience)
             {
-                self.end_viewer(slot, audience, Reason::Token);
+                self.end_viewer(slot, audience, Why::Busy(Reason::Token));
             }
         }
         self.cut_answers();
@@ -400,12 +402,13 @@ impl<O: Outlet> Peers<O> {
         let Some(audience) = held else {
             return;
         };
-        if self.hub.audiences.audience(audience).wish.reader != Reader::ANYBODY {
+        let reader = self.hub.audiences.audience(audience).wish.reader;
+        if reader.as_token().is_some() {
             return;
         }
         match phase {
             Phase::Poll { .. } => self.expire_poll(slot),
-            _ => self.end_viewer(slot, audience, Reason::Token),
+            _ => self.end_viewer(slot, audience, Why::Busy(Reason::Token)),
         }
     }
 

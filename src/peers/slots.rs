@@ -59,6 +59,8 @@ pub(super) enum Phase {
         cursor: Seq,
         expiry_ms: u64,
         exchange: u16,
+        /// Without news it is answered with 304.
+        is_conditional: bool,
     },
     /// Its last bytes are going out; then the connection closes.
     Ending { since_ms: u64 },

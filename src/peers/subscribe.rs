@@ -9,7 +9,7 @@ use crate::hub::Lost;
 use crate::hub::audience::{TopicSet, Wish};
 use crate::resource::Plan;
 use crate::transport::subscription::{Opening, Since};
-use crate::transport::{Busy, Hello, Reason};
+use crate::transport::{Busy, End, Hello, Open, Reason};
 use crate::wire::response::{self, Length};
 use crate::wire::{Kind, Refusal};
 
@@ -27,7 +27,7 @@ pub(super) struct Start {
 
 impl<O: Outlet> Peers<O> {
     /// The wish of the request in hand.
-    fn wish(&self) -> &Wish {
+    pub(super) fn wish(&self) -> &Wish {
         match self.memos.plan() {
             Plan::Subscribe(subscription) => &subscription.wish,
             _ => unreachable!("only a subscription is opened"),
@@ -89,7 +89,7 @@ impl<O: Outlet> Peers<O> {
             .asked
             .is_head
         {
-            let fields = &[response::STREAMING];
+            let fields = &[response::STREAMING, row.fields];
             // How long a poll's answer will be is not known (RFC 9110 section 9.3.2).
             let length = match row.shape {
                 Shape::Stream => Length::Open,
@@ -123,20 +123,13 @@ impl<O: Outlet> Peers<O> {
             return self.refuse(slot, &FULL);
         }
         let retry_ms = self.retry_ms(reason);
-        let mut length = self.stream_head(self.asked(slot), framing.row().content_type);
-        length = self.put_busy(length, framing, Busy { reason, retry_ms });
+        let length = self.stream_head(self.asked(slot), framing.row());
+        let callback = self.wish().callback.clone();
+        let end = End::Busy(Busy { reason, retry_ms });
+        let length = put_end(&mut self.scratch, length, framing, &callback, &end);
         if self.deliver(slot, 0, length) {
             self.close_gently(slot);
         }
-    }
-
-    /// Appends busy and the body's end to the scratch; how long it is then.
-    pub(super) fn put_busy(&mut self, from: usize, framing: Framing, busy: Busy) -> usize {
-        let mut out = Writer::resume(&mut self.scratch, from);
-        let put = framing.chunk(&mut out, |out| (framing.row().busy)(&busy, out));
-        put.and_then(|()| framing.end(&mut out))
-            .expect("a few words fit");
-        out.len()
     }
 
     fn open_stream(&mut self, slot: u32, exchange: u16, framing: Framing, opening: &Opening) {
@@ -158,15 +151,22 @@ impl<O: Outlet> Peers<O> {
         self.set_phase(slot, Phase::of_viewer(index, start.cursor, place));
         self.release(exchange);
         self.count_in(index);
-        let prefix = self.stream_head(asked, framing.row().content_type);
+        self.begin_span(slot, index, opening.span_in(framing.row()));
+        let prefix = self.stream_head(asked, framing.row());
         let retry_ms = 2_000 + self.jitter(3_001);
         let mut scratch = core::mem::take(&mut self.scratch);
         let mut out = Writer::resume(&mut scratch, prefix);
         let row = framing.row();
         let hello = self.hello(start, lost);
+        let dress = framing.dress(&self.wish().callback);
+        let open = Open {
+            retry_ms,
+            padding: opening.padding.unwrap_or(row.padding),
+            domain: &opening.domain,
+        };
         let put = framing
-            .chunk(&mut out, |out| (row.open)(retry_ms, opening.padding, out))
-            .and_then(|()| framing.chunk(&mut out, |out| (row.hello)(&hello, out)));
+            .chunk(&mut out, |out| (row.open)(&open, dress, out))
+            .and_then(|()| framing.chunk(&mut out, |out| (row.hello)(&hello, dress, out)));
         put.expect("padding and hello fit an empty buffer");
         let prefix = out.len();
         self.scratch = scratch;
@@ -196,6 +196,8 @@ impl<O: Outlet> Peers<O> {
         if is_first {
             audience.heartbeat_ms = heartbeat_ms;
             audience.expiry_ms = u64::MAX;
+            audience.limit_bytes = u64::MAX;
+            audience.is_plain = audience.wish.interval_ms == 0;
             // One clock for all: ticks are at multiples of the interval.
             audience.tick_ms = match interval_ms {
                 0 => u64::MAX,
@@ -210,6 +212,7 @@ impl<O: Outlet> Peers<O> {
 
     /// A poll is answered at once if there is anything to say, else held.
     fn poll(&mut self, slot: u32, opening: &Opening) {
+        self.release_older(opening.client);
         let audience = self.hub.audiences.find(self.wish());
         let set = match audience {
             Some(index) => self.hub.audiences.audience(index).set,
@@ -226,7 +229,10 @@ impl<O: Outlet> Peers<O> {
         if !now {
             // Without an interval there is nothing for it up to the head.
             let cursor = if interval { start.cursor } else { plan.end };
-            return self.hold(slot, audience, cursor, opening.timeout_ms);
+            return self.hold(slot, audience, cursor, opening);
+        }
+        if opening.is_conditional && !greet && !has_news {
+            return self.answer_unchanged(slot, plan.end);
         }
         let events = Events {
             framing: self.wish().framing,
@@ -237,10 +243,10 @@ impl<O: Outlet> Peers<O> {
             first: true,
         };
         let hello = greet.then_some((start, lost));
-        self.answer_poll(slot, events, hello, opening.padding);
+        self.answer_poll(slot, events, hello, opening.padding.unwrap_or_default());
     }
 
-    fn hold(&mut self, slot: u32, audience: Option<u32>, cursor: Seq, timeout_ms: u64) {
+    fn hold(&mut self, slot: u32, audience: Option<u32>, cursor: Seq, opening: &Opening) {
         let Phase::Busy { exchange } = self.slots[slot].phase else {
             return;
         };
@@ -262,7 +268,9 @@ impl<O: Outlet> Peers<O> {
             head: self.hub.head(),
             audience: index,
             cursor,
-            timeout_ms,
+            timeout_ms: opening.timeout_ms,
+            is_conditional: opening.is_conditional,
+            client: opening.client,
         };
         self.hold_as(slot, &held, kept);
         self.held = Some(held);
@@ -273,6 +281,22 @@ impl<O: Outlet> Peers<O> {
             self.probe_poll(slot);
         }
     }
+}
+
+/// Appends what a stream ends with, and the body's end; how long it is then.
+pub(super) fn put_end(
+    scratch: &mut [u8],
+    from: usize,
+    framing: Framing,
+    callback: &str,
+    end: &End<'_>,
+) -> usize {
+    let dress = framing.dress(callback);
+    let mut out = Writer::resume(scratch, from);
+    let put = framing.chunk(&mut out, |out| (framing.row().end)(end, dress, out));
+    put.and_then(|()| framing.end(&mut out))
+        .expect("a few words fit");
+    out.len()
 }
 
 const FULL: Refusal = Refusal::new(

@@ -3,9 +3,10 @@
 //! One number says when the next sweep is due; a sweep walks the lists once and finds the next.
 //! Every wait of a peer ends here or in the kernel, by keep-alive and TCP_USER_TIMEOUT.
 
+use super::spans::Why;
 use super::*;
 use crate::buffer::Writer;
-use crate::transport::{Busy, Reason};
+use crate::transport::Reason;
 use crate::wire::Kind;
 
 /// An accepted or idle peer says nothing for so long.
@@ -142,11 +143,13 @@ impl<O: Outlet> Peers<O> {
                     self.expire_polls(index, now_ms);
                 }
             }
-            Shape::Stream if audience.heartbeat_ms <= now_ms => {
-                audience.heartbeat_ms = now_ms + self.settings.heartbeat_ms;
-                self.heartbeat_all(index);
+            Shape::Stream => {
+                if audience.heartbeat_ms <= now_ms {
+                    audience.heartbeat_ms = now_ms + self.settings.heartbeat_ms;
+                    self.heartbeat_all(index);
+                }
+                self.end_those_over(index);
             }
-            Shape::Stream => {}
         }
         if self.hub.audiences.is_used(index) {
             let audience = self.hub.audiences.audience(index);
@@ -248,7 +251,8 @@ impl<O: Outlet> Peers<O> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let mut out = Writer::new(&mut scratch);
         let id = self.id(seq);
-        let put = framing.chunk(&mut out, |out| (framing.row().mark)(&id, true, out));
+        let dress = framing.dress(&self.hub.audiences.audience(index).wish.callback);
+        let put = framing.chunk(&mut out, |out| (framing.row().mark)(&id, dress, true, out));
         put.expect("a heartbeat fits an empty buffer");
         let bytes = out.len();
         self.scratch = scratch;
@@ -301,7 +305,7 @@ impl<O: Outlet> Peers<O> {
                 }
                 phase => {
                     if let Some((audience, ..)) = phase.viewer() {
-                        self.end_viewer(slot, audience, Reason::Draining);
+                        self.end_viewer(slot, audience, Why::Busy(Reason::Draining));
                     }
                 }
             }
@@ -310,29 +314,6 @@ impl<O: Outlet> Peers<O> {
             if self.hub.audiences.is_used(index) && self.shape(index) == Shape::Answer {
                 self.expire_polls(index, u64::MAX);
             }
-        }
-    }
-
-    /// A viewer is told why its stream ends.
-    #[cold]
-    pub(super) fn end_viewer(&mut self, slot: u32, audience: u32, reason: Reason) {
-        // In the middle of a frame nothing can be said; it resumes by its cursor.
-        if self.slots[slot].is(BLOCKED) || self.slots[slot].spill != NO_BUFFER {
-            return self.close(slot);
-        }
-        let framing = Framing::of(self.hub.audiences.audience(audience).wish.framing);
-        let retry_ms = self.retry_ms(reason);
-        self.run_forget();
-        let bytes = self.put_busy(0, framing, Busy { reason, retry_ms });
-        self.set_phase(
-            slot,
-            Phase::Ending {
-                since_ms: self.now.ms,
-            },
-        );
-        self.leave(audience);
-        if self.deliver(slot, 0, bytes) {
-            self.close_gently(slot);
         }
     }
 

@@ -15,8 +15,8 @@ use crate::hub::topic::Topic;
 use crate::hub::{Hub, Now};
 use crate::limits::TOPIC_BYTES_MAX;
 use crate::name;
-use crate::transport::subscription::{Subscription, negotiate};
-use crate::transport::{TRANSPORTS, Transport};
+use crate::transport::subscription::{Subscription, negotiate, poll_of};
+use crate::transport::{LONGPOLL, TRANSPORTS, Transport};
 use crate::wire::request::{Head, Method};
 use crate::wire::response::NO_STORE;
 use crate::wire::text::{media_type, percent_decode};
@@ -304,7 +304,11 @@ static ROWS: &[Row] = &[
         })
     }),
     read_only("events", Below::Transport, |head, rest| {
-        let index = transport(rest).unwrap_or_else(|| negotiate(head));
+        let index = match transport(rest) {
+            Some(LONGPOLL) => poll_of(head),
+            Some(index) => index,
+            None => negotiate(head),
+        };
         Ok(Plan::Subscribe(Subscription::parse(index, head)?))
     }),
     Row {

@@ -107,6 +107,7 @@ pub fn policy(config: &Config, sys_root: &Path) -> Policy {
         proxies: proxies.filter_map(|proxy| Network::parse(proxy)).collect(),
         links: links().unwrap_or_default(),
         read: server.read.clone(),
+        jsonp: config.jsonp.topics.clone(),
         tokens: config.tokens.iter().map(token).collect(),
         per_address: config.limits.per_address,
     }

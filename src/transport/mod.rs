@@ -3,15 +3,19 @@
 //! A transport is five small functions over a `Writer`; it knows no peer, no cursor and no socket.
 //! The text of an event is printable ASCII that may stand verbatim in any of them (DESIGN.md 1).
 
+pub mod iframe;
+pub mod jsonp;
 mod longpoll;
 mod sse;
 mod stream;
 pub mod subscription;
+mod xml;
 
 use core::fmt;
 
 use crate::buffer::{Full, Writer};
 use crate::hub::event::{Event, Seq};
+use crate::limits::CALLBACK_BYTES_MAX;
 use crate::wire::request::Version;
 use crate::wire::response::{LAST_CHUNK, write_chunk};
 
@@ -94,6 +98,61 @@ impl Busy {
     }
 }
 
+/// Why a stream ends.
+#[derive(Clone, Copy, Debug)]
+pub enum End<'a> {
+    /// There is none now.
+    Busy(Busy),
+    /// It is long enough: whoever wants more connects again with this id.
+    More(Id<'a>),
+}
+
+impl End<'_> {
+    /// Writes `{"busy":{..}}` or `{"more":{"id":..}}`.
+    pub fn put(&self, out: &mut Writer<'_>) -> Result<(), Full> {
+        match self {
+            End::Busy(busy) => {
+                out.put(br#"{"busy":"#)?;
+                busy.put(out)?;
+                out.put(b"}")
+            }
+            End::More(id) => {
+                out.put(br#"{"more":{"id":""#)?;
+                id.put(out)?;
+                out.put(br#""}}"#)
+            }
+        }
+    }
+}
+
+/// What a body begins with depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Open<'a> {
+    /// When the browser is to come back after this.
+    pub retry_ms: u64,
+    /// Bytes of white space: old engines hold back what is short.
+    pub padding: usize,
+    /// The domain that page and frame have in common, for old browsers.
+    pub domain: &'a str,
+}
+
+/// How long a stream may become: browsers keep all of some until they end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// Its time.
+    pub ms: u64,
+}
+
+impl Span {
+    /// As long as it can.
+    pub const ENDLESS: Span = Span {
+        bytes: u64::MAX,
+        ms: u64::MAX,
+    };
+}
+
 /// Whether a peer is held and fed, or answered once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -115,17 +174,24 @@ pub struct Transport {
     pub content_type: &'static str,
     /// Stream or answer.
     pub shape: Shape,
-    /// What a body begins with, given the browser's next retry: padding, or the opening of an
-    /// answer.
-    pub open: fn(retry_ms: u64, padding: usize, out: &mut Writer<'_>) -> Result<(), Full>,
+    /// More fields of its answers' heads, each with its CRLF.
+    pub fields: &'static str,
+    /// The function that takes messages when a request names none; `None` where there is none.
+    pub callback: Option<&'static str>,
+    /// How long a stream is at most when it says nothing of that.
+    pub span: Span,
+    /// Bytes of padding when a request says nothing of that.
+    pub padding: usize,
+    /// What a body begins with: padding, or the opening of an answer.
+    pub open: fn(&Open<'_>, dress: Dress<'_>, out: &mut Writer<'_>) -> Result<(), Full>,
     /// The hello.
-    pub hello: fn(&Hello<'_>, &mut Writer<'_>) -> Result<(), Full>,
+    pub hello: fn(&Hello<'_>, dress: Dress<'_>, &mut Writer<'_>) -> Result<(), Full>,
     /// One event. `first` is whether none stands before it in this answer.
-    pub event: fn(&Event<'_>, dress: Dress, first: bool, &mut Writer<'_>) -> Result<(), Full>,
+    pub event: fn(&Event<'_>, dress: Dress<'_>, first: bool, &mut Writer<'_>) -> Result<(), Full>,
     /// A stream's sign of life; an answer's closing with its `last`.
-    pub mark: fn(&Id<'_>, events: bool, &mut Writer<'_>) -> Result<(), Full>,
-    /// No stream now; only streams use it.
-    pub busy: fn(&Busy, &mut Writer<'_>) -> Result<(), Full>,
+    pub mark: fn(&Id<'_>, dress: Dress<'_>, events: bool, &mut Writer<'_>) -> Result<(), Full>,
+    /// What a stream ends with. Answers have none: instead of a stream's they are a 503, or whole.
+    pub end: fn(&End<'_>, dress: Dress<'_>, &mut Writer<'_>) -> Result<(), Full>,
 }
 
 impl fmt::Debug for Transport {
@@ -134,24 +200,45 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// What an event frame carries.
+/// How messages are dressed, beyond their transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Dress {
-    /// The whole event.
-    #[default]
-    Event,
-    /// The value's JSON text only: `format=raw`.
-    Raw,
+pub struct Dress<'a> {
+    /// Whether events carry their value's JSON text only: `format=raw`.
+    pub is_raw: bool,
+    /// The function that takes messages, or the origin they are posted to; see `iframe`, `jsonp`.
+    pub callback: &'a str,
 }
 
-impl Dress {
+impl Dress<'_> {
     /// The text to carry.
     pub fn text<'a>(self, event: &Event<'a>) -> &'a [u8] {
-        match self {
-            Dress::Event => event.text,
-            Dress::Raw => event.value(),
+        match self.is_raw {
+            false => event.text,
+            true => event.value(),
         }
     }
+}
+
+/// The name of a function that takes messages, or the origin they are posted to.
+pub type Callback = heapless::String<CALLBACK_BYTES_MAX>;
+
+/// Writes `{"hello":{..}}`.
+fn put_hello(hello: &Hello<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
+    out.put(br#"{"hello":"#)?;
+    hello.put(out)?;
+    out.put(b"}")
+}
+
+/// Writes `{"heartbeat":{"id":..}}`.
+fn put_heartbeat(id: &Id<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
+    out.put(br#"{"heartbeat":{"id":""#)?;
+    id.put(out)?;
+    out.put(br#""}}"#)
+}
+
+/// What answers have in place of a stream's end.
+fn no_end(_: &End<'_>, _: Dress<'_>, _: &mut Writer<'_>) -> Result<(), Full> {
+    Ok(())
 }
 
 /// Writes `bytes` spaces: old engines hold back what is short.
@@ -160,7 +247,17 @@ fn pad(bytes: usize, out: &mut Writer<'_>) -> Result<(), Full> {
 }
 
 /// All transports. A row's place is its number in `Framing`.
-pub static TRANSPORTS: &[Transport] = &[sse::SSE, stream::STREAM, longpoll::LONGPOLL];
+pub static TRANSPORTS: &[Transport] = &[
+    sse::ROW,
+    stream::ROW,
+    longpoll::ROW,
+    xml::ROW,
+    jsonp::ROW,
+    iframe::ROW,
+];
+
+/// The row that is meant when nothing else is.
+pub const LONGPOLL: u8 = 2;
 
 /// All that decides how bytes look on the wire; equal framings get equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,8 +266,8 @@ pub struct Framing {
     pub transport: u8,
     /// Whether chunks frame the body.
     pub version: Version,
-    /// What an event frame carries.
-    pub dress: Dress,
+    /// Whether events carry their value only.
+    pub is_raw: bool,
     /// Whether the connection closes behind an answer.
     pub last: bool,
 }
@@ -181,7 +278,7 @@ impl Framing {
         u16::from(self.transport) << 3
             | u16::from(self.last) << 2
             | u16::from(self.version == Version::Http11) << 1
-            | u16::from(self.dress == Dress::Raw)
+            | u16::from(self.is_raw)
     }
 
     /// The framing with this number.
@@ -194,17 +291,21 @@ impl Framing {
             } else {
                 Version::Http10
             },
-            dress: if code & 1 != 0 {
-                Dress::Raw
-            } else {
-                Dress::Event
-            },
+            is_raw: code & 1 != 0,
         }
     }
 
     /// Its row.
     pub fn row(self) -> &'static Transport {
         &TRANSPORTS[usize::from(self.transport)]
+    }
+
+    /// How its messages are dressed.
+    pub fn dress(self, callback: &str) -> Dress<'_> {
+        Dress {
+            is_raw: self.is_raw,
+            callback,
+        }
     }
 
     /// Writes what `write` writes as one chunk, or bare to HTTP/1.0. All or nothing; an empty one

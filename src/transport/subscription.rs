@@ -1,11 +1,11 @@
 //! What a subscriber asks for, read from a request's query and fields (DESIGN.md 3, "Connecting and
 //! resuming"). The same parameters on every transport. It never looks at the hub.
 
-use super::{Dress, Framing, Shape, TRANSPORTS};
+use super::{Callback, Framing, LONGPOLL, Shape, Span, TRANSPORTS, Transport, iframe};
 use crate::hub::audience::{Patterns, Wish};
 use crate::hub::event::Seq;
 use crate::hub::readers::Reader;
-use crate::limits::PATTERNS_BYTES_MAX;
+use crate::limits::{CALLBACK_BYTES_MAX, DOMAIN_BYTES_MAX, PATTERNS_BYTES_MAX};
 use crate::name;
 use crate::wire::Refusal;
 use crate::wire::request::Head;
@@ -64,8 +64,29 @@ pub struct Opening {
     pub snapshot: bool,
     /// How long a poll is held.
     pub timeout_ms: u64,
-    /// Bytes of white space to begin with.
-    pub padding: usize,
+    /// Bytes of white space to begin with; without it, what its transport has.
+    pub padding: Option<usize>,
+    /// Bytes after which a stream ends; without it, as its transport has it.
+    pub limit: Option<u64>,
+    /// The domain that a page and its frame have in common.
+    pub domain: Domain,
+    /// Which client asks, as a number: an older poll of the same is released. 0 for any.
+    pub client: u64,
+    /// Whether a poll that nothing came for is a 304 (RFC 9110 section 13.1.2).
+    pub is_conditional: bool,
+}
+
+/// A domain's name.
+pub type Domain = heapless::String<DOMAIN_BYTES_MAX>;
+
+impl Opening {
+    /// How long its stream may become.
+    pub fn span_in(&self, row: &Transport) -> Span {
+        Span {
+            bytes: self.limit.unwrap_or(row.span.bytes),
+            ms: row.span.ms,
+        }
+    }
 }
 
 /// The longest a poll is held.
@@ -77,13 +98,27 @@ const PADDING_MAX: f64 = 8192.0;
 /// The transport that `Accept` chooses at `/events`: the one wanted most, else long-polling.
 pub fn negotiate(head: &Head<'_>) -> u8 {
     let accept = head.field("accept").unwrap_or_default();
-    let wanted = |i: usize| accepts_exactly(accept, TRANSPORTS[i].accept).unwrap_or(0);
-    let fallback = TRANSPORTS.len() - 1;
-    let best = (0..TRANSPORTS.len())
-        .rev()
-        .max_by_key(|&i| wanted(i))
-        .unwrap_or(fallback);
-    (if wanted(best) == 0 { fallback } else { best }) as u8
+    let wants = |media| accepts_exactly(accept, media).unwrap_or(0);
+    // Who opens it in a browser accepts XML, too, but would rather see text.
+    let mut best = (LONGPOLL, wants("text/html"));
+    for (index, row) in (0..).zip(TRANSPORTS) {
+        let wanted = match row.accept {
+            "" => 0,
+            media => wants(media),
+        };
+        if wanted > best.1 {
+            best = (index, wanted);
+        }
+    }
+    best.0
+}
+
+/// The transport of a poll's own path: as XML for who wants that.
+pub fn poll_of(head: &Head<'_>) -> u8 {
+    match negotiate(head) {
+        index if TRANSPORTS[usize::from(index)].shape == Shape::Answer => index,
+        _ => LONGPOLL,
+    }
 }
 
 const TOO_MANY_PATTERNS: Refusal = Refusal::new(
@@ -121,19 +156,24 @@ impl Subscription {
                 interval_ms: 0,
                 reader: Reader::NOBODY,
                 head: 0,
+                callback: Callback::new(),
                 patterns: Patterns::default(),
             },
             opening: Opening {
                 since: Since::Nothing,
                 snapshot: true,
                 timeout_ms: TIMEOUT_DEFAULT_MS,
-                padding: 0,
+                padding: None,
+                limit: None,
+                domain: Domain::new(),
+                client: 0,
+                is_conditional: false,
             },
         };
         let mut framing = Framing {
             transport,
             version: head.version,
-            dress: Dress::Event,
+            is_raw: false,
             last: !head.wants_keep_alive(),
         };
         let mut patterns_seen = 0;
@@ -151,11 +191,22 @@ impl Subscription {
             };
             subscription.apply(key, value, &mut framing, &mut patterns_seen)?;
         }
+        if framing.row().shape == Shape::Answer
+            && let Some(id) = head.field("if-none-match").and_then(entity_tag)
+        {
+            subscription.opening.since = Since::parse(id);
+            subscription.opening.is_conditional = true;
+        }
         if let Some(id) = head.field("last-event-id").filter(|id| !id.is_empty()) {
             subscription.opening.since = Since::parse(id);
         }
         // A stream's connection always ends with it: no reason to be another audience.
         framing.last |= framing.row().shape == Shape::Stream;
+        if let Some(default) = framing.row().callback
+            && subscription.wish.callback.is_empty()
+        {
+            subscription.wish.callback = callback(default)?;
+        }
         subscription.wish.framing = framing.code();
         Ok(subscription)
     }
@@ -191,10 +242,25 @@ impl Subscription {
             }
             b"padding" => {
                 let bad = Refusal::new(400, "padding is a number of bytes from 0 to 8192");
-                self.opening.padding = number(value.as_bytes(), bad, 0.0, PADDING_MAX)? as usize;
+                let bytes = number(value.as_bytes(), bad, 0.0, PADDING_MAX)?;
+                self.opening.padding = Some(bytes as usize);
+            }
+            b"limit" => {
+                let bad = Refusal::new(400, "limit is a number of bytes from 4096 to 1000000000");
+                self.opening.limit = Some(number(value.as_bytes(), bad, 4096.0, 1e9)? as u64);
+            }
+            b"client" => self.opening.client = client(value)?,
+            b"callback" if framing.row().callback.is_some() => {
+                self.wish.callback = callback(value)?;
+            }
+            b"origin" if framing.row().name == iframe::ROW.name => {
+                self.wish.callback = iframe::origin(value)?;
+            }
+            b"domain" if framing.row().name == iframe::ROW.name => {
+                self.opening.domain = iframe::domain(value)?;
             }
             b"format" => match value {
-                "raw" => framing.dress = Dress::Raw,
+                "raw" => framing.is_raw = true,
                 _ => {
                     return Err(Refusal::new(
                         400,
@@ -208,6 +274,44 @@ impl Subscription {
     }
 }
 
+/// The name of a function, as far as it can stand in a script and nothing else with it.
+///
+/// # Errors
+/// 400.
+pub fn callback(name: &str) -> Result<Callback, Refusal> {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$');
+    let mut bytes = name.bytes();
+    let is_name = bytes
+        .next()
+        .is_some_and(|b| is_part(b) && !b.is_ascii_digit())
+        && bytes.all(|b| is_part(b) || b == b'.');
+    let name = name.try_into().ok().filter(|_| is_name);
+    name.ok_or(Refusal::new(400, "callback is the name of a function: a letter, _ or $, then letters, digits, _ $ and dots, at most {} bytes").with([CALLBACK_BYTES_MAX as u64, 0, 0]))
+}
+
+/// A client's name as a number (FNV-1a), never 0.
+fn client(name: &str) -> Result<u64, Refusal> {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if !(1..=64).contains(&name.len()) || !name.bytes().all(is_part) {
+        return Err(Refusal::new(
+            400,
+            "client is 1 to 64 of A-Z a-z 0-9 _ - . and each client's own",
+        ));
+    }
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Ok(hash.max(1))
+}
+
+/// What stands in the first entity tag of a list.
+fn entity_tag(list: &[u8]) -> Option<&[u8]> {
+    let tag = list.strip_prefix(b"W/").unwrap_or(list);
+    let tag = tag.strip_prefix(b"\"")?;
+    let end = tag.iter().position(|byte| *byte == b'"')?;
+    Some(&tag[..end])
+}
+
 fn is_since(key: &[u8]) -> bool {
     matches!(key, b"since" | b"last_event_id" | b"lastEventId")
 }
@@ -215,7 +319,17 @@ fn is_since(key: &[u8]) -> bool {
 fn is_known(key: &[u8]) -> bool {
     matches!(
         key,
-        b"topics" | b"snapshot" | b"interval" | b"timeout" | b"padding" | b"format"
+        b"topics"
+            | b"snapshot"
+            | b"interval"
+            | b"timeout"
+            | b"padding"
+            | b"limit"
+            | b"client"
+            | b"callback"
+            | b"origin"
+            | b"domain"
+            | b"format"
     )
 }
 
@@ -261,7 +375,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             (s.wish.interval_ms, s.opening.timeout_ms, s.opening.padding),
-            (100, 60_000, 8192)
+            (100, 60_000, Some(8192))
         );
         assert!(!s.opening.snapshot && s.opening.since == Since::Nothing);
         assert!(s.wish.patterns.wants("a") && s.wish.patterns.wants("b/x"));

@@ -109,6 +109,7 @@ fn wish(patterns: &Patterns) -> Wish {
         interval_ms: 0,
         reader: Reader::ANYBODY,
         head: 0,
+        callback: heapless::String::new(),
         patterns: patterns.clone(),
     }
 }
