@@ -1,7 +1,7 @@
 //! The hidden iframe ("forever frame"): an endless HTML document whose scripts call the page.
 //!
-//! `callback=parent.NAME` calls a function of the page, which must be of our origin, or share a
-//! `domain` with us in old browsers. `origin=ORIGIN` posts to a page of another origin that `[server]
+//! `callback=parent.NAME` calls a function of the page, which must be of our origin, or share
+//! a `domain` with us in old browsers. `origin=ORIGIN` posts to a page of another origin that `[server]
 //! cors` names. A frame that breaks tells nobody, in any browser: the page has to notice that
 //! heartbeats stay away. One that is long enough says so and loads itself anew, from where it is.
 //!
@@ -47,8 +47,8 @@ const REMOVE: &[u8] =
 const ONLY_OURS: &[u8] = b"try{if(parent==self||!parent.document)throw 0}catch(e){\
     window.stop?stop():document.execCommand('Stop')}\n";
 /// Loads the frame anew from `ID`.
-const AGAIN: &[u8] = b"function a(i){location.replace(location.pathname+'?'+\
-    location.search.slice(1).replace(/(^|&)(since|last_event_id|lastEventId)=[^&]*/g,'')+'&since='+i)}\n";
+const AGAIN: &[u8] = b"function a(i){\
+    location.replace(location.pathname+'?'+location.search.slice(1).replace(/(^|&)(since|last_event_id|lastEventId)=[^&]*/g,'')+'&since='+i)}\n";
 
 fn open(open: &Open<'_>, dress: Dress<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
     out.put(b"<!DOCTYPE html><html><head><meta charset=\"utf-8\"><title>events</title><script>\n")?;

@@ -1,9 +1,9 @@
-//! Script-tag long-polling (JSONP): `/**/callback(OBJECT);`, where the object is that of long-polling.
+//! Script-tag long-polling (JSONP): `/**/callback(OBJECT);`, with the object of long-polling.
 //!
-//! Any page may ask so, from any origin; so it carries only topics of `[jsonp]`, and none that whoever
-//! asks may not read. The comment in front keeps the name from being the first bytes of something
-//! else (a Flash film). A script tag cannot read a refusal: it gets a call with `error` and a 200,
-//! but for a name that is none, which is a 400.
+//! Any page may ask so, from any origin; so it carries only topics of `[jsonp]`, and none that
+//! whoever asks may not read. The comment in front keeps the name from being the first bytes of
+//! something else (a Flash film). A script tag cannot read a refusal: it gets a call with `error`
+//! and a 200, but for a name that is none, which is a 400.
 
 use super::subscription::callback;
 use super::{Callback, Dress, Hello, Id, Open, Shape, Span, Transport, longpoll, no_end};
