@@ -47,8 +47,8 @@ const REMOVE: &[u8] =
 const ONLY_OURS: &[u8] = b"try{if(parent==self||!parent.document)throw 0}catch(e){\
     window.stop?stop():document.execCommand('Stop')}\n";
 /// Loads the frame anew from `ID`.
-const AGAIN: &[u8] = b"function a(i){\
-    location.replace(location.pathname+'?'+location.search.slice(1).replace(/(^|&)(since|last_event_id|lastEventId)=[^&]*/g,'')+'&since='+i)}\n";
+const AGAIN: &[u8] = b"function a(i){location.replace('?'+location.search.slice(1).replace(\
+    /(^|&)(since|last_event_id|lastEventId)=[^&]*/g,'')+'&since='+i)}\n";
 
 fn open(open: &Open<'_>, dress: Dress<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
     out.put(b"<!DOCTYPE html><html><head><meta charset=\"utf-8\"><title>events</title><script>\n")?;
