@@ -50,13 +50,15 @@ impl<O: Outlet> Peers<O> {
     /// Holds a peer if its request is the very poll held last, and nothing was published since;
     /// whether it is held. Most polls come so: all who were answered together ask together.
     pub(super) fn hold_again(&mut self, slot: u32, buffer: u16, bytes: usize) -> bool {
-        let Some(held) = self.held.filter(|held| held.head == self.hub.head()) else {
+        let Some(held) = &self.held else {
             return false;
         };
+        if held.head != self.hub.head() || held.client != 0 {
+            return false;
+        }
         let from = self.slots[slot].standing;
         let input = &self.inputs.bytes(buffer)[..bytes];
-        if held.client != 0
-            || !self.memos.recognise(input, from)
+        if !self.memos.recognise(input, from)
             || self.memos.edition() != held.edition
             || self.viewers >= self.settings.viewers
             || self.draining
@@ -64,6 +66,7 @@ impl<O: Outlet> Peers<O> {
         {
             return false;
         }
+        let held = *held;
         self.counters.requests += 1;
         self.hold_as(slot, &held, NO_BUFFER);
         true

@@ -1,7 +1,7 @@
 //! What a subscriber asks for, read from a request's query and fields (DESIGN.md 3, "Connecting and
 //! resuming"). The same parameters on every transport. It never looks at the hub.
 
-use super::{Callback, Framing, LONGPOLL, Shape, Span, TRANSPORTS, Transport, iframe};
+use super::{Callback, Framing, LONGPOLL, Shape, Span, TRANSPORTS, Transport, iframe, xml};
 use crate::hub::audience::{Patterns, Wish};
 use crate::hub::event::Seq;
 use crate::hub::readers::Reader;
@@ -115,8 +115,11 @@ pub fn negotiate(head: &Head<'_>) -> u8 {
 
 /// The transport of a poll's own path: as XML for who wants that.
 pub fn poll_of(head: &Head<'_>) -> u8 {
-    match negotiate(head) {
-        index if TRANSPORTS[usize::from(index)].shape == Shape::Answer => index,
+    let accept = head.field("accept").unwrap_or_default();
+    let wants = |media| accepts_exactly(accept, media).unwrap_or(0);
+    match wants(xml::ROW.accept) {
+        0 => LONGPOLL,
+        wanted if wanted > wants("text/html") => xml::NUMBER,
         _ => LONGPOLL,
     }
 }

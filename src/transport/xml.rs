@@ -23,6 +23,9 @@ pub(super) const ROW: Transport = Transport {
     end: no_end,
 };
 
+/// Its number.
+pub(super) const NUMBER: u8 = 3;
+
 /// Nothing may stand before the declaration, not even padding.
 fn open(open: &Open<'_>, _: Dress<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
     out.put(b"<?xml version=\"1.0\" encoding=\"utf-8\"?>\n")?;
