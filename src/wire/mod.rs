@@ -78,6 +78,7 @@ pub mod json;
 pub mod request;
 pub mod response;
 pub mod text;
+pub mod websocket;
 
 /// What kind of thing was refused: counted by kind, and said in the log now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

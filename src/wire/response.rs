@@ -41,7 +41,8 @@ pub struct Head<'a> {
 }
 
 /// What stands in the status line of every status we send but 200.
-const STATUSES: &str = "204 No Content
+const STATUSES: &str = "101 Switching Protocols
+204 No Content
 303 See Other
 304 Not Modified
 400 Bad Request
