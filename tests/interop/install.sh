@@ -21,6 +21,7 @@ has node || packages+=(nodejs)
 has npm || packages+=(npm)
 [ -n "${ENCKE_CHROMIUM:=$(find_browser)}" ] || packages+=(chromium)
 has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+has jython || packages+=(jython)
 has strace || packages+=(strace)
 has valgrind || packages+=(valgrind)
 has systemd-analyze || packages+=(systemd)
@@ -78,4 +79,15 @@ if [ "$(id -u)" -eq 0 ] && ! { [ -x /usr/sbin/sshd ] && has sudo; } && ! [ -d "$
     }
     fetch || { apt-get update -q; fetch; } || stop "openssh-server and sudo could not be had"
     mv "$debs.new" "$debs"
+fi
+
+# Its parts come from PyPI one by one, which takes a minute.
+autobahn="${ENCKE_SHARED:-../shared}/autobahn/autobahn-setup.sh"
+if [ -x "$autobahn" ] && ! [ -f "${CARGO_TARGET_DIR:-target}/autobahn/ready" ]; then
+    printf '== setting up the client of the Autobahn test suite in target/autobahn\n'
+    folder="$(realpath -m "${CARGO_TARGET_DIR:-target}")/autobahn"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    PATH="$PWD/tests/.venv/bin:$PATH" "$autobahn" "$folder" && touch "$folder/ready" ||
+        stop "the client of the Autobahn test suite could not be set up"
 fi
