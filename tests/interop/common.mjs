@@ -83,33 +83,104 @@ export class Server {
   }
 }
 
-/** A proxy that cuts its first `cuts` connections, each after 1 to `bytesMax` bytes of answer. */
+/** A generator of numbers from 0 to below 1, from a seed (mulberry32). */
+function seeded(seed) {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/**
+ * A proxy that harms its first `cuts` connections, each after 0 to `bytesMax` bytes of answer.
+ *
+ * `ways` are how, in turn: `fin` ends the connection, `rst` resets it, `hole` carries nothing for
+ * `holeMs` and then resets it. A number is a status: the gateway's own answer, without asking the
+ * server. With `early`, every second cut is within the first 600 bytes: in the head, in the hello;
+ * without, none is. `log` has each connection's
+ * request line, its times and the last `retry:` its client was told by then. The seed is told, so
+ * that a failure can be repeated with ENCKE_SEED.
+ */
 export class CuttingProxy {
-  static async start(targetPort, bytesMax, cuts) {
+  static async start(targetPort, bytesMax, cuts, { ways = ["fin"], holeMs = 400, early = true } = {}) {
     const proxy = new CuttingProxy();
-    proxy.cuts = 0;
-    proxy.planned = Array.from({ length: cuts }, () => 1 + Math.floor(Math.random() * bytesMax));
-    proxy.plan = [...proxy.planned]; // shown when a test fails
-    proxy.listener = net.createServer((client) => proxy.carry(client, targetPort));
-    proxy.url = `http://127.0.0.1:${await listen(proxy.listener)}`;
+    const seed = Number(process.env.ENCKE_SEED ?? Math.floor(Math.random() * 2 ** 32));
+    const random = seeded(seed);
+    Object.assign(proxy, { cuts: 0, log: [], ends: new Set(), retryMs: null, targetPort, holeMs });
+    proxy.planned = Array.from({ length: cuts }, (_, n) => ({
+      way: ways[n % ways.length],
+      left: Math.floor(early ? random() * (n % 2 ? bytesMax : 600) : 600 + random() * bytesMax),
+    }));
+    proxy.plan = `seed ${seed}: ${proxy.planned.map(({ way, left }) => `${way} at ${left}`)}`;
+    proxy.listener = net.createServer((client) => proxy.carry(client));
+    proxy.port = await listen(proxy.listener);
+    proxy.url = `http://127.0.0.1:${proxy.port}`;
     return proxy;
   }
 
-  carry(client, targetPort) {
-    let left = this.planned.shift() ?? Infinity;
-    const server = net.connect(targetPort, "127.0.0.1");
+  carry(client) {
+    const { way, left } = this.planned.shift() ?? { left: Infinity };
+    const entry = { begun: Date.now(), asked: "", way };
+    this.ends.add(client);
+    client.on("close", () => {
+      entry.ended ??= Date.now();
+      this.ends.delete(client);
+    });
+    this.log.push(entry);
+    client.once("data", (head) => (entry.asked = head.toString("latin1")));
+    if (typeof way === "number") return this.answer(client, entry);
+    const server = net.connect(this.targetPort, "127.0.0.1");
     const drop = () => [client, server].forEach((socket) => socket.destroy());
     for (const socket of [client, server]) socket.on("error", drop).on("close", drop);
     client.on("data", (piece) => server.write(piece));
-    server.on("data", (piece) => {
-      if (left <= 0) return;
-      const part = piece.subarray(0, left);
-      left -= part.length;
-      if (left > 0) return void client.write(part);
-      this.cuts += 1;
-      client.end(part);
-      server.destroy();
+    const link = { client, server, entry, way, left, text: "" };
+    server.on("data", (piece) => this.pass(link, piece));
+    return undefined;
+  }
+
+  /** What a gateway says when the server is away. */
+  answer(client, entry) {
+    client.on("error", () => {}).once("data", () => {
+      this.cut(entry);
+      client.end(`HTTP/1.1 ${entry.way} Away\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
     });
+  }
+
+  pass(link, piece) {
+    if (link.left < 0) return;
+    const part = piece.subarray(0, link.left);
+    link.left -= part.length;
+    link.text = (link.text + part.toString("latin1")).slice(-20_000);
+    const told = [...link.text.matchAll(/^retry: (\d+)\n/gm)].at(-1);
+    if (told) this.retryMs = Number(told[1]);
+    if (link.left > 0) return void link.client.write(part);
+    link.left = -1;
+    if (link.way === "fin") {
+      this.cut(link.entry);
+      link.client.end(part);
+      link.server.destroy();
+      return;
+    }
+    link.client.write(part, () => setTimeout(() => {
+      this.cut(link.entry);
+      link.client.resetAndDestroy();
+      link.server.resetAndDestroy();
+    }, link.way === "hole" ? this.holeMs : 50)); // A reset may overtake what its client has not read.
+  }
+
+  cut(entry) {
+    this.cuts += 1;
+    entry.ended = Date.now();
+    entry.retryMs = this.retryMs;
+  }
+
+  /** Ends what there is; with a status, the next connection is told that. */
+  breakAll(status) {
+    if (status) this.planned.unshift({ way: status, left: 0 });
+    for (const client of this.ends) client.end();
   }
 
   close() {

@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -303,17 +304,24 @@ class Raw:
 
 
 class CuttingProxy:
-    """A TCP proxy that cuts each connection after a random number of bytes from the server.
+    """A TCP proxy that harms what passes `cuts` times, each time after a random number of bytes
+    from the server; then all passes.
 
-    After `cuts` cuts it lets everything pass. The seed is told, so that a failure can be repeated.
+    `ways` are how: `fin` ends the connection, `rst` resets it, `hole` carries nothing for `hole_s`
+    and then resets it, `stall` carries nothing as long and goes on. With `early`, half of
+    them come in the first 600 bytes: in the head, in the hello. `narrow` lets little wait in it.
+    The seed is told, so that a failure can be repeated with ENCKE_SEED.
     """
 
-    def __init__(self, target_port, cut_bytes_max, cuts):
+    def __init__(self, target_port, cut_bytes_max, cuts, ways=("fin",), hole_s=0.4, early=False,
+                 narrow=False):
         self.target_port = target_port
         self.cut_bytes_max = cut_bytes_max
         self.cuts_left = cuts
+        self.ways, self.hole_s, self.early, self.narrow = ways, hole_s, early, narrow
         self.cuts = 0
-        self.seed = random.randrange(1 << 32)
+        self.dark = threading.Event()
+        self.seed = int(os.environ.get("ENCKE_SEED", random.randrange(1 << 32)))
         self.random = random.Random(self.seed)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -332,34 +340,64 @@ class CuttingProxy:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self.carry, args=(client,), daemon=True).start()
+            threading.Thread(target=self.carry, args=(client, *self.drawn()), daemon=True).start()
 
-    def carry(self, client):
-        limit = None
-        if self.cuts_left > 0:
-            self.cuts_left -= 1
-            limit = self.random.randint(1, self.cut_bytes_max)
+    def drawn(self):
+        """The next harm, and after how many bytes; none once all are used."""
+        if self.cuts_left <= 0:
+            return None, None
+        self.cuts_left -= 1
+        is_early = self.early and self.random.random() < 0.5
+        limit = self.random.randint(1, 600 if is_early else self.cut_bytes_max)
+        return self.random.choice(self.ways), limit
+
+    def connect(self):
+        server = socket.socket()
+        if self.narrow:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        server.settimeout(60)
+        server.connect(("127.0.0.1", self.target_port))
+        return server
+
+    def carry(self, client, way, limit):
         try:
-            server = socket.create_connection(("127.0.0.1", self.target_port), timeout=60)
+            server = self.connect()
         except OSError:
             client.close()
             return
         client.settimeout(60)
         threading.Thread(target=self.upstream, args=(client, server), daemon=True).start()
         try:
-            while limit is None or limit > 0:
+            while limit != 0:
                 piece = server.recv(65536 if limit is None else min(limit, 65536))
                 if not piece:
+                    break
+                if self.dark.is_set():
+                    way, limit = "hole", 0
                     break
                 client.sendall(piece)
                 if limit is not None:
                     limit -= len(piece)
-            self.cuts += limit == 0
+                if limit == 0 and way == "stall":
+                    self.cuts += 1
+                    time.sleep(self.hole_s)
+                    way, limit = self.drawn()
         except OSError:
-            pass
+            way = None
+        self.end(client, server, way if limit == 0 else None)
+
+    def end(self, client, server, way):
+        self.cuts += way is not None
+        wait_until(lambda: not self.dark.is_set(), 60, "the end of the dark")
+        if way == "hole":
+            time.sleep(self.hole_s)
+        is_reset = way in ("rst", "hole")
         for sock in (client, server):
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                if is_reset:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                # It wakes the other direction's thread, without which nothing is closed.
+                sock.shutdown(socket.SHUT_RD if is_reset else socket.SHUT_RDWR)
             except OSError:
                 pass
             sock.close()
