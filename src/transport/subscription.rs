@@ -316,7 +316,10 @@ fn entity_tag(list: &[u8]) -> Option<&[u8]> {
 }
 
 fn is_since(key: &[u8]) -> bool {
-    matches!(key, b"since" | b"last_event_id" | b"lastEventId")
+    matches!(
+        key,
+        b"since" | b"last_event_id" | b"lastEventId" | b"Last-Event-ID"
+    )
 }
 
 fn is_known(key: &[u8]) -> bool {
