@@ -11,93 +11,14 @@ import { EventSource } from "eventsource";
 import ReconnectingEventSource from "reconnecting-eventsource";
 import { launch } from "../browser/harness.mjs";
 import { CuttingProxy, Server, sleep } from "./common.mjs";
+import { QUIET, publishSlowly, range, sequence, withFollower } from "./follower.mjs";
 
 const NUMBERS = 1000;
-const QUIET = '[sources]\nexclude = ["#"]\n';
-const KINDS = ["message", "hello", "heartbeat", "busy"];
 
-const native = (url) => new EventSource(url);
-const reconnecting = (url) =>
-  new ReconnectingEventSource(url, { eventSourceClass: EventSource, max_retry_time: 500 });
-
-const sequence = (id) => Number(id.slice(id.indexOf("-") + 1));
-
-/** Follows all that a log has from behind `last`, and knows what was lost. */
-class Follower {
-  constructor(make, url, last) {
-    Object.assign(this, { values: [], hellos: [], busy: [], errors: [], lost: 0, told: 0, last });
-    this.fault = null;
-    this.source = make(`${url}/events/sse?since=${last}`);
-    for (const kind of KINDS) {
-      this.source.addEventListener(kind, (event) => {
-        try {
-          this.take(kind, JSON.parse(event.data), event.lastEventId);
-        } catch (fault) {
-          this.fault ??= fault;
-        }
-      });
-    }
-    this.source.onerror = (error) => this.errors.push(error);
-  }
-
-  take(kind, data, id) {
-    if (kind === "busy") return void this.busy.push({ ...data, at: Date.now() });
-    if (kind === "hello") {
-      if (!data.reset) assert.equal(data.id, this.last, "it goes on where it was");
-      this.hellos.push(data);
-      this.told = data.lost;
-    }
-    if (kind === "message") {
-      if (this.hellos.at(-1).reset === false) {
-        const missed = sequence(id) - sequence(this.last) - 1;
-        assert.equal(missed, this.told, `what ${id} comes behind`);
-      }
-      this.lost += this.told;
-      this.told = 0;
-      this.values.push(data.value);
-    }
-    this.last = id;
-    return undefined;
-  }
-
-  async until(isSo, seconds, what) {
-    for (let ms = 0; ms < seconds * 1000; ms += 20) {
-      if (this.fault) throw this.fault;
-      if (isSo(this)) return;
-      await sleep(20);
-    }
-    assert.fail(`${what}: not within ${seconds} s; the last was ${this.values.at(-1)} at ${this.last}`);
-  }
-}
-
-const range = (from, to) => Array.from({ length: to - from }, (_, n) => from + n);
-
-/** A server, a proxy before it and a follower from its first event on. */
-async function withFollower(make, config, [bytesMax, cuts, how], act) {
-  const server = await Server.start(QUIET + config);
-  let proxy;
-  let follower;
-  try {
-    const { id } = await server.publish("count", -1);
-    proxy = await CuttingProxy.start(server.port, bytesMax, cuts, how);
-    follower = new Follower(make, proxy.url, id);
-    await act({ server, proxy, follower, id });
-  } catch (fault) {
-    fault.message += ` (${proxy?.plan})`;
-    throw fault;
-  } finally {
-    follower?.source.close();
-    proxy?.close();
-    await server.close();
-  }
-}
-
-async function publishSlowly(server, to, ms) {
-  for (let at = 0; at < to; at += 20) {
-    await server.publishNumbers("count", at, Math.min(at + 20, to));
-    await sleep(ms / (to / 20));
-  }
-}
+const address = (url, last) => `${url}/events/sse?since=${last}`;
+const native = (url, last) => new EventSource(address(url, last));
+const reconnecting = (url, last) => new ReconnectingEventSource(
+  address(url, last), { eventSourceClass: EventSource, max_retry_time: 500 });
 
 /** Each connection came as late behind the end of the one before as that one was told. */
 function assertRetryObeyed({ log }) {
