@@ -24,6 +24,8 @@ pub(super) struct Events {
     pub(super) set: TopicSet,
     pub(super) cursor: Seq,
     pub(super) plan: Plan,
+    /// Whether its client was told, or can only be told, where it ends by the entity tag.
+    pub(super) is_tagged: bool,
     /// Whether no event was written yet.
     pub(super) first: bool,
 }
@@ -172,18 +174,23 @@ impl<O: Outlet> Peers<O> {
         let callback = self.wish().callback.clone();
         let intro = Some((padding, callback.as_str()));
         let (body_bytes, done) = self.render_answer(&mut events, hello, intro);
-        let events_end = events.plan.end;
         let (length, rest) = match done {
             true => (Length::Bytes(body_bytes), Rest::Nothing),
             false => (Length::Open, Rest::Events(Box::new(events))),
         };
-        let tag = match done {
-            true => self.entity_tag(events_end),
-            // Where a longer one ends, shows when it has.
-            false => EntityTag::new(),
-        };
+        // Where a longer one ends, may show only when it has.
+        events.is_tagged |= done || events.plan.catch_up_to == Some(events.plan.end);
+        let tag = self.tag_of(&events);
         let fields = &[response::STREAMING, &tag];
         self.send_answer(slot, 200, content_type, length, fields, body_bytes, rest);
+    }
+
+    /// The field of an answer's head, if the head may say already where the answer ends.
+    fn tag_of(&self, events: &Events) -> EntityTag {
+        match events.is_tagged {
+            true => self.entity_tag(events.plan.end),
+            false => EntityTag::new(),
+        }
     }
 
     /// The field that says how far an answer goes: as `If-None-Match` it is a cursor.
@@ -212,6 +219,13 @@ impl<O: Outlet> Peers<O> {
     pub(super) fn more_of_poll(&mut self, slot: u32, mut events: Box<Events>) {
         let reached = events.plan.catch_up_to.unwrap_or(0).max(events.cursor);
         if self.hub.is_lapped(reached) && reached < events.plan.end {
+            if events.is_tagged {
+                // It was told that this goes further; so it must see that it was cut.
+                if let Phase::Busy { exchange } = self.slots[slot].phase {
+                    self.exchanges[usize::from(exchange)].rest = Rest::Events(events);
+                }
+                return self.close(slot);
+            }
             // What it was promised has left the ring meanwhile: this answer ends with what it has,
             // and the next says what is lost. HTTP/1.0 could not tell a broken one from a whole.
             (events.plan.catch_up_to, events.plan.end) = (None, events.cursor);
@@ -274,6 +288,7 @@ impl<O: Outlet> Peers<O> {
             set: audience.set,
             cursor,
             plan: self.hub.plan(cursor, false, false),
+            is_tagged: false,
             first: true,
         };
         (events, (lost.count > 0).then_some((start, lost)))
@@ -386,7 +401,10 @@ impl<O: Outlet> Peers<O> {
     #[cold]
     fn answer_long(&mut self, slot: u32, body_bytes: usize, rest: &Events, framing: Framing) {
         let Phase::Poll {
-            audience, exchange, ..
+            audience,
+            exchange,
+            is_conditional,
+            ..
         } = self.slots[slot].phase
         else {
             return;
@@ -407,8 +425,13 @@ impl<O: Outlet> Peers<O> {
         let asked = &mut self.exchanges[usize::from(lent)].connection.asked;
         (asked.version, asked.keep_alive) = (framing.version, !framing.last);
         (asked.rights.reader, asked.cors) = (reader, Cors::of(rest.head));
-        let rest = Rest::Events(Box::new(*rest));
-        let (length, fields) = (Length::Open, &[response::STREAMING]);
+        let events = Events {
+            is_tagged: is_conditional,
+            ..*rest
+        };
+        let tag = self.tag_of(&events);
+        let rest = Rest::Events(Box::new(events));
+        let (length, fields) = (Length::Open, &[response::STREAMING, &tag]);
         let content_type = framing.row().content_type;
         self.send_answer(slot, 200, content_type, length, fields, body_bytes, rest);
     }
@@ -465,6 +488,7 @@ impl<O: Outlet> Peers<O> {
             set: TopicSet::EMPTY,
             cursor: end,
             plan,
+            is_tagged: false,
             first: true,
         };
         if is_conditional {
@@ -510,6 +534,7 @@ impl<O: Outlet> Peers<O> {
                         set,
                         cursor,
                         plan,
+                        is_tagged: false,
                         first: true,
                     };
                     self.answer_each(slot, events, None);

@@ -240,6 +240,7 @@ impl<O: Outlet> Peers<O> {
             set,
             cursor: start.cursor,
             plan,
+            is_tagged: opening.is_conditional,
             first: true,
         };
         let hello = greet.then_some((start, lost));
