@@ -62,6 +62,12 @@ export class Board {
     rmSync(this.home, { recursive: true, force: true });
   }
 
+  /** Ends it as systemd does; its exit code. */
+  async drain() {
+    this.child.kill("SIGTERM");
+    return this.ended;
+  }
+
   async publish(topic, value) {
     return this.post(`/topics/${topic}`, value);
   }
@@ -169,7 +175,8 @@ export async function phone(browser, options = {}) {
   page.on("console", (message) => {
     const text = message.text();
     const isLink = /net::ERR_(CONNECTION|INCOMPLETE|EMPTY|NETWORK|ABORTED|FAILED)/.test(text);
-    if (message.type() === "error" && !isLink) page.faults.push(text);
+    const isIcon = /\/favicon\.ico$/.test(message.location().url); // of a page that is none of ours
+    if (message.type() === "error" && !isLink && !isIcon) page.faults.push(text);
   });
   return page;
 }

@@ -23,7 +23,8 @@ STREAM_SECONDS = 3
 
 def commands():
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", README)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return lines + re.findall(r"\| `(curl [^`]+)` \|$", README, re.M)  # the last cells of tables
 
 
 def port_8080_or_free():
