@@ -184,6 +184,33 @@ test("a frame that breaks tells nobody, and loses nothing", () =>
     }
   }));
 
+test("a cut costs nothing, whatever listens", (t) =>
+  withBoard(config("", JSONP), async (board) => {
+    const link = await Link.to(board);
+    try {
+      const all = await Promise.all(["posted", "xhr", "fetch", "poll", "xml", "tag", "script",
+        "events"].map(async (technique) => {
+        const page = await board.page(friend);
+        await start(page, technique, link.url, QUERY, { silenceMs: 2500 });
+        await says(page, "hello");
+        return { technique, page };
+      }));
+      for (const from of [0, 30]) {
+        await count(board, from, from + 10);
+        link.cut();
+        await count(board, from + 10, from + 20);
+        link.mend();
+        await count(board, from + 20, from + 30);
+        await Promise.all(all.map(({ page }) => hears(page, from + 29)));
+      }
+      for (const { technique, page } of all) {
+        await t.test(technique, () => heardAll(page, 0, 60));
+      }
+    } finally {
+      link.close();
+    }
+  }));
+
 test("a frame, a stream and a script see the board go down, and come back as another", () =>
   withBoard(config("", JSONP), async (board) => {
     const techniques = ["iframe", "posted", "xhr", "script"];
@@ -279,6 +306,28 @@ test("a frame posts to those in cors, and to nobody who only says so", () =>
     assert.equal(await viewers(board, 1), 1);
     await sleep(500);
     assert.deepEqual(await page.evaluate(() => window.words), []);
+  }));
+
+test("a domain is shared with pages in cors, and not with their neighbours", () =>
+  withBoard(config(), async (board) => {
+    await board.publish(TOPIC, 1);
+    const neighbour = friend.replace("pages", "other");
+    for (const [origin, domain, hears] of [[friend, "home.test", true], [friend, "", false],
+      [neighbour, "home.test", false]]) {
+      const page = await board.page(origin);
+      await page.evaluate(() => { document.domain = "home.test"; });
+      const answer = page.waitForResponse(/events\/iframe/);
+      await start(page, "iframe", board.origin, QUERY + (domain && `&limit=4096&domain=${domain}`));
+      assert.equal((await answer).status(), origin === friend ? 200 : 403);
+      if (hears) {
+        await says(page, "hello");
+        await count(board, 2, 200); // and the frame loads itself anew
+        await heardAll(page, 1, 200);
+      } else {
+        await sleep(500);
+        assert.deepEqual(await page.evaluate(() => [window.heard, window.words]), [[], []]);
+      }
+    }
   }));
 
 test("whoever is signed in is so for pages of the same site in cors, and nowhere else", () => {
