@@ -13,9 +13,8 @@ mod token;
 
 use core::net::IpAddr;
 
-use crate::hub::readers::Unwritable;
 pub use crate::hub::readers::{Grant, Reader, Rights};
-use crate::name;
+use crate::hub::readers::{Unwritable, may_read};
 use crate::resource::Need;
 use crate::wire::request::{Head, Version, host_and_port};
 use crate::wire::{Kind, Refusal};
@@ -106,6 +105,12 @@ const UNWRITABLE: Refusal = Refusal::new(
 const RESERVED: Refusal = Refusal::new(
     403,
     "topics below encke are reserved: writing them needs a token, even on the board itself",
+)
+.kind(Kind::Write);
+
+const PRESENCE: Refusal = Refusal::new(
+    403,
+    "topics below encke/presence count subscribers: nobody writes them",
 )
 .kind(Kind::Write);
 
@@ -221,12 +226,11 @@ impl Policy {
     /// # Errors
     /// 401 without a token, 403 with one.
     pub fn check_read(&self, rights: Rights, topic: &str) -> Result<(), Refusal> {
-        let is_open = |pattern: &String| name::matches(pattern, topic);
         match rights.reader.as_token() {
             Some(at) if self.tokens[at].grant.reads(topic) => Ok(()),
             Some(_) => Err(UNREADABLE),
             None if rights.reader == Reader::NOBODY => Err(FAR),
-            None if self.read.iter().any(is_open) => Ok(()),
+            None if may_read(&self.read, topic) => Ok(()),
             None => Err(CLOSED),
         }
     }
@@ -241,6 +245,7 @@ impl Policy {
             Unwritable::NotGranted => UNWRITABLE,
             Unwritable::NotLocal => NotLocal::Elsewhere.refusal(),
             Unwritable::Reserved => RESERVED,
+            Unwritable::Presence => PRESENCE,
         })
     }
 

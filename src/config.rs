@@ -82,6 +82,9 @@ pub struct Server {
     /// Patterns of the topics that may be read from the home network without a token; `#` by
     /// default, none to close reading.
     pub read: Vec<String>,
+    /// Patterns of the topics whose subscribers are counted, each in `encke/presence/NAME`;
+    /// `room/#` by default, none to count nothing.
+    pub presence: Vec<String>,
     /// Proxies whose forwarding fields are believed: an address or `ADDRESS/BITS`.
     pub trusted_proxies: Vec<String>,
     /// Another host name of this board for streams, lower case, `HOST` or `HOST:PORT`: the page may
@@ -217,6 +220,7 @@ impl Config {
                 origins: Vec::new(),
                 cors: Vec::new(),
                 read: vec!["#".to_owned()],
+                presence: vec!["room/#".to_owned()],
                 trusted_proxies: Vec::new(),
                 push_host: None,
             },
@@ -303,6 +307,7 @@ impl Config {
             ("origins", Slot::Texts(&mut server.origins, ORIGIN)),
             ("cors", Slot::Texts(&mut server.cors, CORS)),
             ("read", Slot::Texts(&mut server.read, PATTERN)),
+            ("presence", Slot::Texts(&mut server.presence, PATTERN)),
             (
                 "trusted_proxies",
                 Slot::Texts(&mut server.trusted_proxies, PROXY),
@@ -311,7 +316,10 @@ impl Config {
         ];
         fill(table, HERE, &mut slots)?;
         server.heartbeat_ms = heartbeat_ms.unwrap_or(server.heartbeat_ms);
-        few_patterns(table, &[("read", &server.read)])?;
+        few_patterns(
+            table,
+            &[("read", &server.read), ("presence", &server.presence)],
+        )?;
         let origins = server.origins.len() + server.cors.len();
         if let Some(entry) = table.find("cors").or_else(|| table.find("origins"))
             && origins > ORIGINS_MAX
@@ -724,6 +732,7 @@ mod tests {
 
         for (text, key) in [
             ("[server]\n".to_owned(), "read"),
+            ("[server]\n".to_owned(), "presence"),
             (tokens(1), "read"),
             (tokens(1), "write"),
         ] {
@@ -855,6 +864,12 @@ mod tests {
                 "topics",
                 &["#", "/a/+", "a/b"],
                 &["", "a/#/b", "a b"],
+            ),
+            (
+                "server",
+                "presence",
+                &["#", "/a/+"],
+                &["", "a/#/b", "room#"],
             ),
         ] {
             let with = |text| config(&format!("[{table}]\n{key} = [\"{text}\"]"));

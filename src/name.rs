@@ -5,6 +5,9 @@
 
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENTS_MAX, TOPIC_BYTES_MAX};
 
+/// Below this, each topic has its presence topic.
+const PRESENCE: &str = "encke/presence/";
+
 /// What a good name looks like, for error texts.
 pub const NAME_RULE: &str =
     "a topic is 1 to 8 segments of A-Z a-z 0-9 _ - (1 to 32 each) joined by /, at most 96 bytes";
@@ -47,6 +50,20 @@ pub fn pattern(text: &str) -> Option<&str> {
 /// Whether a topic is one of the server's own: `encke` and what is below it.
 pub fn is_reserved(topic: &str) -> bool {
     topic.split('/').next() == Some("encke")
+}
+
+/// The topic that has the number of subscribers of `topic`, unless its name would be too long or
+/// too deep.
+pub fn presence_of(topic: &str) -> Option<heapless::String<TOPIC_BYTES_MAX>> {
+    let mut name = heapless::String::new();
+    name.push_str(PRESENCE).ok()?;
+    name.push_str(topic).ok()?;
+    self::topic(&name).is_some().then_some(name)
+}
+
+/// The topic whose subscribers this one counts, if it is a presence topic.
+pub fn presence_base(topic: &str) -> Option<&str> {
+    topic.strip_prefix(PRESENCE)
 }
 
 /// Whether the valid `pattern` matches the valid topic `name`; `g/#` also matches `g`.
@@ -132,6 +149,21 @@ mod tests {
         ] {
             assert_eq!(matches(p, t), want, "{p} {t}");
         }
+    }
+
+    #[test]
+    fn presence_topics_at_and_above_each_limit() {
+        let name = |topic: &str| presence_of(topic).map(|name| name.as_str().to_owned());
+        assert_eq!(name("a/b").unwrap(), "encke/presence/a/b");
+        assert_eq!(presence_base("encke/presence/a/b"), Some("a/b"));
+        assert_eq!(presence_base("encke/presence"), None);
+        assert_eq!(presence_base("encke/presences/a"), None);
+        assert!(name("1/2/3/4/5/6").is_some());
+        assert!(name("1/2/3/4/5/6/7").is_none());
+        let long = format!("{0}/{0}/{1}", "s".repeat(32), "s".repeat(15));
+        assert_eq!(long.len() + PRESENCE.len(), TOPIC_BYTES_MAX);
+        assert!(name(&long).is_some());
+        assert!(name(&(long + "s")).is_none());
     }
 
     #[test]

@@ -135,6 +135,7 @@ pub struct Server {
     roll: Roll,
     few_descriptors: log::Seldom,
     few_topics: log::Seldom,
+    few_presences: log::Seldom,
 }
 
 /// The lower-case names of this machine, from the kernel.
@@ -180,6 +181,7 @@ pub fn settings(config: &Config, sys_root: &Path) -> Settings {
         ring_bytes: config.limits.ring_bytes,
         topics: config.limits.topics as usize,
         heartbeat_ms: config.server.heartbeat_ms,
+        presence: config.server.presence.clone(),
         board: config.server.name.clone().unwrap_or(name),
         push_host,
         policy: policy(config, sys_root),
@@ -244,6 +246,7 @@ impl Server {
             roll: Roll::new(now.ms),
             few_descriptors: log::Seldom::default(),
             few_topics: log::Seldom::default(),
+            few_presences: log::Seldom::default(),
         })
     }
 
@@ -540,6 +543,12 @@ impl Server {
                 } else {
                     CLOCK_UNKNOWN_MS
                 };
+        }
+        if self.peers.hub.presence.is_left_out() && self.few_presences.may(now_ms, u64::MAX) {
+            log::warning(format_args!(
+                "who is there is not counted for every topic of presence in [server]: the table \
+                 of topics is full; raise topics in [limits]"
+            ));
         }
         let counts = &self.peers.counters.refusals;
         self.guard.look(counts, &self.peers.refused_last, now_ms);

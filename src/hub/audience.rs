@@ -16,6 +16,12 @@ pub const NOBODY: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicSet([u64; TOPICS_MAX / 64]);
 
+impl Default for TopicSet {
+    fn default() -> TopicSet {
+        TopicSet::EMPTY
+    }
+}
+
 impl TopicSet {
     /// No topic.
     pub const EMPTY: TopicSet = TopicSet([0; TOPICS_MAX / 64]);
@@ -43,11 +49,30 @@ impl TopicSet {
         *word = if member { *word | bit } else { *word & !bit };
     }
 
+    /// The slots that are in both, in order.
+    pub fn shared(&self, other: &TopicSet) -> impl Iterator<Item = u16> {
+        let words = self.0.iter().zip(&other.0).zip(0..);
+        words.flat_map(|((word, other), at)| Bits(word & other).map(move |bit| 64 * at + bit))
+    }
+
     /// Takes out what is not in another set.
     pub fn keep(&mut self, other: &TopicSet) {
         for (word, kept) in self.0.iter_mut().zip(&other.0) {
             *word &= kept;
         }
+    }
+}
+
+/// The numbers of the bits that are set, from the lowest.
+struct Bits(u64);
+
+impl Iterator for Bits {
+    type Item = u16;
+
+    fn next(&mut self) -> Option<u16> {
+        let bit = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        (bit < 64).then_some(bit as u16)
     }
 }
 
@@ -198,6 +223,8 @@ pub struct Audience {
     pub sent_bytes: u64,
     /// When so many were, the first of its members has had enough.
     pub limit_bytes: u64,
+    /// The most it had since presence was counted, before one left that is expected back; else 0.
+    pub most: u32,
     /// When a heartbeat is due, in monotonic milliseconds.
     pub heartbeat_ms: u64,
     /// When the next tick of an `interval` is due.
@@ -222,12 +249,17 @@ pub struct Audiences {
     table: Vec<Audience>,
     count_max: usize,
     free: Vec<u32>,
+    /// Those that have members.
+    inhabited: usize,
     /// The one joined last.
     last: u32,
     /// The framings in use, as bits, once somebody asked.
     framings: Option<u128>,
     /// The topic that somebody asked for last, and how many members want it.
     counted: Option<(u16, u32)>,
+    /// How many members want each topic, by slot, and whether that is still so.
+    counts: Vec<u32>,
+    is_counted: bool,
 }
 
 impl Audiences {
@@ -238,9 +270,12 @@ impl Audiences {
             table: Vec::with_capacity(count),
             count_max: count,
             free: Vec::with_capacity(count),
+            inhabited: 0,
             last: 0,
             framings: None,
             counted: None,
+            counts: Vec::with_capacity(TOPICS_MAX),
+            is_counted: false,
         }
     }
 
@@ -284,6 +319,7 @@ impl Audiences {
             is_plain: wish.interval_ms == 0,
             sent_bytes: 0,
             limit_bytes: u64::MAX,
+            most: 0,
             heartbeat_ms: u64::MAX,
             tick_ms: u64::MAX,
             expiry_ms: u64::MAX,
@@ -293,33 +329,57 @@ impl Audiences {
             self.table[index as usize] = audience;
             return Some(index);
         }
-        (self.table.len() < self.count_max).then(|| {
+        if self.table.len() < self.count_max {
             self.keys.push(key);
             self.table.push(audience);
-            (self.table.len() - 1) as u32
-        })
+            return Some((self.table.len() - 1) as u32);
+        }
+        // One that waits for members that may come back gives way.
+        let index = (0..self.end()).find(|index| self.audience(*index).members == 0)?;
+        self.keys[index as usize] = key;
+        self.table[index as usize] = audience;
+        Some(index)
     }
 
     /// Counts a member in; whether it is the first.
     pub fn enter(&mut self, index: u32) -> bool {
-        self.counted = None;
+        self.recount();
         let members = &mut self.table[index as usize].members;
         *members += 1;
-        *members == 1
+        let is_first = *members == 1;
+        self.inhabited += usize::from(is_first);
+        is_first
     }
 
-    /// Counts a member out. The last one's audience is freed; whether it was.
+    /// Counts a member out; whether it was the last.
     pub fn leave(&mut self, index: u32) -> bool {
-        self.counted = None;
+        self.recount();
         let members = &mut self.table[index as usize].members;
         *members -= 1;
-        let is_empty = *members == 0;
-        if is_empty {
-            self.keys[index as usize] = 0;
-            self.free.push(index);
-            self.framings = None;
-        }
-        is_empty
+        let is_last = *members == 0;
+        self.inhabited -= usize::from(is_last);
+        is_last
+    }
+
+    /// As `leave`, of one that may soon be back: until the next count of presence it counts.
+    pub fn leave_for_a_while(&mut self, index: u32) -> bool {
+        let audience = &mut self.table[index as usize];
+        audience.most = audience.most.max(audience.members);
+        self.leave(index)
+    }
+
+    /// Frees an audience without members.
+    pub fn free(&mut self, index: u32) {
+        debug_assert_eq!(self.audience(index).members, 0);
+        self.keys[index as usize] = 0;
+        self.free.push(index);
+        self.framings = None;
+    }
+
+    /// What was counted is no longer so.
+    fn recount(&mut self) {
+        self.counted = None;
+        self.is_counted = false;
     }
 
     /// One past the highest number in use so far; `is_used` tells which of those are.
@@ -357,19 +417,19 @@ impl Audiences {
         &mut self.table[index as usize]
     }
 
-    /// How many are in use.
+    /// How many have members.
     pub fn len(&self) -> usize {
-        self.table.len() - self.free.len()
+        self.inhabited
     }
 
-    /// Whether none is in use.
+    /// Whether none has.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Matches a topic against every audience: once when it appears, once when its slot is freed.
     pub(super) fn match_topic(&mut self, slot: u16, name: Option<&str>, readers: &Readers) {
-        self.counted = None;
+        self.recount();
         for Audience { wish, set, .. } in &mut self.table {
             let readable = readers.topics(wish.reader).contains(slot);
             let wants = name.is_some_and(|name| readable && wish.patterns.wants(name));
@@ -379,7 +439,7 @@ impl Audiences {
 
     /// Matches all topics against every audience: rights have changed.
     pub(super) fn rematch(&mut self, matching: impl Fn(&Wish) -> TopicSet) {
-        self.counted = None;
+        self.recount();
         for audience in &mut self.table {
             audience.set = matching(&audience.wish);
         }
@@ -403,5 +463,25 @@ impl Audiences {
             .sum();
         self.counted = Some((slot, members));
         members
+    }
+
+    /// Counts how many members want each topic, for `counted`.
+    pub fn count(&mut self) {
+        if self.is_counted {
+            return;
+        }
+        self.is_counted = true;
+        self.counts.clear();
+        self.counts.resize(TOPICS_MAX, 0);
+        for (audience, _) in self.table.iter().zip(&self.keys).filter(|(_, k)| **k != 0) {
+            for slot in audience.set.shared(&audience.set) {
+                self.counts[usize::from(slot)] += audience.members;
+            }
+        }
+    }
+
+    /// How many members wanted the topic in `slot` when that was counted last.
+    pub fn counted(&self, slot: u16) -> u32 {
+        self.counts.get(usize::from(slot)).copied().unwrap_or(0)
     }
 }

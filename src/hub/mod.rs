@@ -7,12 +7,14 @@
 pub mod audience;
 pub mod event;
 pub mod log;
+pub mod presence;
 pub mod readers;
 pub mod topic;
 
 use audience::{Audiences, TopicSet, Wish};
 use event::{Draft, Event, Seq, State, Time};
 use log::Log;
+use presence::Presence;
 use readers::{Grant, Readers};
 use topic::{Topic, Topics};
 
@@ -80,6 +82,8 @@ pub struct Hub {
     pub audiences: Audiences,
     /// What each reader may see; see `set_readers`.
     pub readers: Readers,
+    /// How many subscribers topics have, as topics; see `set_presence`.
+    pub presence: Presence,
     /// The newest sequence whose topic's slot was freed: below it, losses cannot be attributed.
     freed: Seq,
     /// Bytes of events ever published.
@@ -107,6 +111,7 @@ impl Hub {
             readers: Readers::new(open, &[], &topics),
             topics,
             audiences: Audiences::new(counts.audiences),
+            presence: Presence::default(),
             freed: 0,
             published_bytes: 0,
             value: Vec::with_capacity(EVENT_BYTES_MAX),
@@ -251,6 +256,7 @@ impl Hub {
             self.topics.topic_mut(slot).overwritten = left;
         }
         self.topics.updated(slot, seq, state, now.ms);
+        self.presence.note_event(slot, state);
         self.published_bytes += bytes as u64;
         Ok(seq)
     }
@@ -309,6 +315,12 @@ impl Hub {
     fn match_topic(&mut self, slot: u16, name: Option<&str>) {
         self.readers.match_topic(slot, name);
         self.audiences.match_topic(slot, name, &self.readers);
+        self.presence.match_topic(slot, name);
+    }
+
+    /// From now on topics that one of these patterns matches are counted; before there is any.
+    pub fn set_presence(&mut self, patterns: Vec<String>) {
+        self.presence = Presence::new(patterns, self.topics.capacity());
     }
 
     /// Other rights: what everybody gets from now on is within them.

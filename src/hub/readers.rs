@@ -81,6 +81,7 @@ impl Rights {
     /// Why not.
     pub fn check_write(self, grant: Option<&Grant>, topic: &str) -> Result<(), Unwritable> {
         match (self.reader.as_token(), grant) {
+            _ if name::presence_base(topic).is_some() => Err(Unwritable::Presence),
             (Some(_), Some(grant)) if grant.writes(topic) => Ok(()),
             (Some(_), _) => Err(Unwritable::NotGranted),
             (None, _) if !self.is_local => Err(Unwritable::NotLocal),
@@ -99,6 +100,18 @@ pub enum Unwritable {
     NotLocal,
     /// It is one of the server's own, and there is no token.
     Reserved,
+    /// It counts subscribers.
+    Presence,
+}
+
+/// Whether these patterns are for reading topics of this name. Who is there is known to those who
+/// may read what is said there, and to nobody else: of a presence topic its base alone counts.
+pub fn may_read(patterns: &[String], topic: &str) -> bool {
+    let mut base = topic;
+    while let Some(below) = name::presence_base(base) {
+        base = below;
+    }
+    patterns.iter().any(|pattern| name::matches(pattern, base))
 }
 
 /// What somebody may do, as the configuration says.
@@ -117,9 +130,7 @@ pub struct Grant {
 impl Grant {
     /// Whether it is for reading topics of this name.
     pub fn reads(&self, topic: &str) -> bool {
-        self.read
-            .iter()
-            .any(|pattern| name::matches(pattern, topic))
+        may_read(&self.read, topic)
     }
 
     fn writes(&self, topic: &str) -> bool {
@@ -200,12 +211,7 @@ impl Readers {
 
     /// A topic appears in a slot, or its slot is freed.
     pub(super) fn match_topic(&mut self, slot: u16, name: Option<&str>) {
-        let scripts = |name| {
-            self.scripts
-                .iter()
-                .any(|pattern| name::matches(pattern, name))
-        };
-        let is_open = name.is_some_and(scripts);
+        let is_open = name.is_some_and(|name| may_read(&self.scripts, name));
         for row in &mut self.rows {
             let reads = name.is_some_and(|name| row.grant.reads(name));
             row.topics.set(slot, reads);

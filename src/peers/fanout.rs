@@ -140,6 +140,7 @@ impl<O: Outlet> Peers<O> {
 
     /// Whether there is anything to hand on.
     fn begin_pass(&mut self) -> bool {
+        self.note_topics();
         let framings = self.hub.audiences.framings();
         let to = self.flushing.to;
         self.flushing = Flushing {

@@ -10,6 +10,7 @@
 //! - `subscribe`: how a viewer or a poll begins; `spans`: how some viewers' streams end.
 //! - `polls`: how polls are answered; `refuse`: how what is refused is.
 //! - `rights`, `owners`: who may connect how often, signing in, rights that change.
+//! - `presence`: when who is there is counted.
 //! - `shortage`: who gives way when buffers are short.
 //! - `sweep`: deadlines, heartbeats, ticks, draining.
 //! - `cost`: what all that is set aside for takes.
@@ -19,6 +20,7 @@ mod exchange;
 mod fanout;
 mod owners;
 mod polls;
+mod presence;
 mod refuse;
 mod rights;
 mod shortage;
@@ -109,6 +111,8 @@ pub struct Settings {
     pub topics: usize,
     /// A held viewer hears something at least this often.
     pub heartbeat_ms: u64,
+    /// Patterns of topics whose subscribers are counted as topics of their own.
+    pub presence: Vec<String>,
     /// The board's name, for pages.
     pub board: String,
     /// Where pages may connect to besides this board: sources of a content security policy, each
@@ -216,6 +220,8 @@ pub struct Peers<O> {
     wake_ms: u64,
     /// When tokens are looked at again.
     review_ms: u64,
+    /// Before this presence is not counted again.
+    count_ms: u64,
     viewers: u32,
     draining: bool,
     random: u64,
@@ -257,6 +263,7 @@ impl<O: Outlet> Peers<O> {
             sends_left: settings.sends_per_turn,
             wake_ms: u64::MAX,
             review_ms: 0,
+            count_ms: now.ms,
             viewers: 0,
             draining: false,
             random: settings.seed | 1,
@@ -264,6 +271,9 @@ impl<O: Outlet> Peers<O> {
         };
         let policy = &peers.settings.policy;
         peers.hub.set_readers(policy.grants(), &policy.jsonp);
+        peers
+            .hub
+            .set_presence(core::mem::take(&mut peers.settings.presence));
         peers.review();
         peers
     }
@@ -572,15 +582,6 @@ impl<O: Outlet> Peers<O> {
                 Phase::Replay { offset, .. } => offset > 0,
                 _ => false,
             }
-    }
-
-    fn leave(&mut self, audience: u32) {
-        let framing = Framing::of(self.hub.audiences.audience(audience).wish.framing);
-        self.counters.viewers[usize::from(framing.transport)] -= 1;
-        self.viewers -= 1;
-        if self.hub.audiences.leave(audience) {
-            self.held = None;
-        }
     }
 
     /// The last answer is on its way: the connection closes behind it.

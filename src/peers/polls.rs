@@ -455,8 +455,9 @@ impl<O: Outlet> Peers<O> {
             }
             slot = next;
         }
-        if self.hub.audiences.is_used(index) {
-            self.hub.audiences.audience_mut(index).expiry_ms = earliest_ms;
+        let audience = self.hub.audiences.audience_mut(index);
+        if audience.members > 0 {
+            audience.expiry_ms = earliest_ms;
         }
     }
 

@@ -342,6 +342,7 @@ impl<O: Outlet> Peers<O> {
         self.held = None;
         let policy = &self.settings.policy;
         self.hub.set_readers(policy.grants(), &policy.jsonp);
+        self.note_presence();
         self.run_forget();
         for index in 0..self.hub.audiences.end() {
             if !self.hub.audiences.is_used(index) {

@@ -101,8 +101,8 @@ impl<O: Outlet> Peers<O> {
                 slot = following;
             }
         }
-        if self.hub.audiences.is_used(index) {
-            let audience = self.hub.audiences.audience_mut(index);
+        let audience = self.hub.audiences.audience_mut(index);
+        if audience.members > 0 {
             (audience.limit_bytes, audience.expiry_ms) = (next.bytes, next.ms);
         }
     }
@@ -152,7 +152,10 @@ impl<O: Outlet> Peers<O> {
                 since_ms: self.now.ms,
             },
         );
-        self.leave(audience);
+        match why {
+            Why::More(_) => self.leave_for_a_while(audience),
+            Why::Busy(_) => self.leave(audience),
+        }
         if self.deliver(slot, 0, bytes) {
             self.close_gently(slot);
         }

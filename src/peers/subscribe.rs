@@ -180,6 +180,8 @@ impl<O: Outlet> Peers<O> {
         };
         let index = self.hub.join(&subscription.wish)?;
         if self.hub.audiences.audience(index).members == 0 {
+            // It may have the place of one that waited for its polls.
+            self.held = None;
             self.slots.open(List::front(index));
             self.slots.open(List::behind(index));
         }
@@ -208,6 +210,7 @@ impl<O: Outlet> Peers<O> {
         self.wake_by(wake_ms);
         self.counters.viewers[usize::from(framing.transport)] += 1;
         self.viewers += 1;
+        self.note_presence();
     }
 
     /// A poll is answered at once if there is anything to say, else held.

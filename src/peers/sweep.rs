@@ -36,6 +36,7 @@ impl<O: Outlet> Peers<O> {
             self.review();
         }
         self.wake_by(self.review_ms);
+        self.sweep_presence();
         self.sweep_list(List::IDLE, IDLE_MS);
         self.sweep_list(List::STARVED, STARVED_MS);
         self.sweep_list(List::ENDING, STALL_MS);
@@ -121,6 +122,9 @@ impl<O: Outlet> Peers<O> {
         let now_ms = self.now.ms;
         if !self.hub.audiences.is_used(index) {
             return;
+        }
+        if self.hub.audiences.audience(index).members == 0 {
+            return self.sweep_lingering(index);
         }
         let shape = self.shape(index);
         let audience = self.hub.audiences.audience_mut(index);

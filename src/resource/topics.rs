@@ -26,8 +26,10 @@ pub fn last(name: &Name, context: &Context<'_>, out: &mut Writer<'_>) -> Result<
     Ok(Reply::fresh(JSON))
 }
 
-/// `GET /topics`: every topic with its last event, unit, label, limits, age in seconds.
-pub fn list(context: &Context<'_>, out: &mut Writer<'_>) -> Reply {
+/// `GET /topics`: every topic with its last event, unit, label, limits, age in seconds, and how
+/// many subscribers are held when the answer begins.
+pub fn list(context: &mut Context<'_>, out: &mut Writer<'_>) -> Reply {
+    context.hub.audiences.count();
     let rest = Listing::new(list_item).write(context, out);
     Reply {
         rest,
@@ -77,7 +79,9 @@ fn list_item(
     put_limits(&topic.limits, out)?;
     out.put(br#","age":"#)?;
     put_seconds(context.now.ms.saturating_sub(topic.updated_ms), out)?;
-    out.put(br#","writable":false}"#).map(|()| Item::Row)
+    out.put(br#","writable":false,"subscribers":"#)?;
+    out.put_u64(hub.audiences.counted((item - 1) as u16).into())?;
+    out.put(b"}").map(|()| Item::Row)
 }
 
 /// `,"limits":{..}` with those that are known.
@@ -344,6 +348,9 @@ fn unwritable(why: Unwritable, index: usize) -> Refusal {
         Unwritable::NotLocal => "item {}: without a token only this board itself may write",
         Unwritable::Reserved => {
             "item {}: topics below encke are reserved: writing them needs a token, even on the board itself"
+        }
+        Unwritable::Presence => {
+            "item {}: topics below encke/presence count subscribers: nobody writes them"
         }
     };
     let refusal = Refusal::new(403, reason).kind(Kind::Write);

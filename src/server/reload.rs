@@ -36,12 +36,13 @@ pub(super) struct Again {
 /// What cannot change while serving, and whether two configurations differ in it.
 type Row = (&'static str, fn(&Config, &Config) -> bool);
 
-const AT_START: [Row; 13] = [
+const AT_START: [Row; 14] = [
     ("listen", |a, b| a.server.listen != b.server.listen),
     ("name", |a, b| a.server.name != b.server.name),
     ("heartbeat", |a, b| {
         a.server.heartbeat_ms != b.server.heartbeat_ms
     }),
+    ("presence", |a, b| a.server.presence != b.server.presence),
     ("push_host", |a, b| a.server.push_host != b.server.push_host),
     ("viewers", |a, b| a.limits.viewers != b.limits.viewers),
     ("pages", |a, b| a.limits.pages != b.limits.pages),
@@ -163,6 +164,7 @@ mod tests {
                 &["listen", "name", "heartbeat"],
             ),
             ("[server]\npush_host = \"a\"", &["push_host"]),
+            ("[server]\npresence = []", &["presence"]),
             (
                 "[limits]\nviewers = 9\npages = 9\nring_bytes = 99999",
                 &["viewers", "pages", "ring_bytes"],

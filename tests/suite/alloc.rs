@@ -110,6 +110,7 @@ fn settings(sends_per_turn: u32) -> Settings {
         ring_bytes: 65_536,
         topics: 64,
         heartbeat_ms: 15_000,
+        presence: vec!["room/#".into()],
         board: "board".into(),
         push_host: "",
         policy: Policy {

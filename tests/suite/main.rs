@@ -12,6 +12,7 @@ mod hub;
 mod live;
 mod page;
 mod peers;
+mod presence;
 mod sensors;
 mod sim;
 mod strangers;

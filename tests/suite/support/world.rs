@@ -209,6 +209,7 @@ pub(crate) fn settings() -> Settings {
         ring_bytes: 64 * 1024,
         topics: 64,
         heartbeat_ms: 15_000,
+        presence: vec!["room/#".into()],
         board: "pi".into(),
         push_host: "",
         policy: Policy {
