@@ -137,7 +137,7 @@ boards: --sys-root):
 
 The configuration is TOML. Without --config it is the first of these that exists:
   $XDG_CONFIG_HOME/encke/encke.toml (or ~/.config/encke/encke.toml), /etc/encke/encke.toml
-SIGHUP reads it again while serving: tokens and the rest of who may do what count at once.
+SIGHUP reads it again while serving; what of it counts only after a restart is said in the log.
 
 publish and watch show the token in the variable ENCKE_TOKEN, if that is set.
 

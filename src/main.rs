@@ -13,7 +13,7 @@ use encke::hub::event::State;
 use encke::log;
 use encke::peers::Settings;
 use encke::sandbox;
-use encke::server::{self, Server};
+use encke::server::{self, Hangup, Server};
 use encke::source;
 
 /// How long slow sensors may take to be in the table at start.
@@ -95,6 +95,7 @@ fn listen(config: &Config, settings: Settings, sys_root: &Path) -> Result<Server
 }
 
 fn serve(args: &Args) -> io::Result<u8> {
+    let hangup = Hangup::expect()?;
     // Else the kernel fills the room kept for peers that never come with pages of 2 MiB.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let plan = match Plan::new(args) {
@@ -154,7 +155,7 @@ fn serve(args: &Args) -> io::Result<u8> {
             "started at http://{at}/ with {count} readings; {board}"
         ));
     }
-    server.reload_with(args.flags.clone(), &config, &args.sys_root);
+    server.reload_with(args.flags.clone(), &config, &args.sys_root, hangup);
     // Everything listens, and there is no second thread yet: both are needed.
     sandbox::confine(&config, args.flags.config.as_deref(), &args.sys_root);
     server.run(&smol::LocalExecutor::new(), &config, args.sys_root.clone())?;

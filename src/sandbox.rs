@@ -116,6 +116,32 @@ pub fn confine(config: &Config, named: Option<&Path>, sys_root: &Path) {
     }
 }
 
+/// What sources may do for as long as we run: it follows from the configuration at the start.
+#[derive(Debug)]
+pub struct Room {
+    runs: bool,
+    /// Where sockets may be made.
+    folders: Vec<PathBuf>,
+}
+
+impl Room {
+    /// For a server that is confined by this configuration.
+    pub fn new(config: &Config) -> Room {
+        let sockets = config.source.iter().filter_map(socket);
+        Room {
+            runs: config.source.iter().any(runs),
+            folders: sockets.map(|(_, folder)| folder).collect(),
+        }
+    }
+
+    /// Whether the sources of another configuration may do what they do.
+    pub fn has(&self, config: &Config) -> bool {
+        let mut sockets = config.source.iter().filter_map(socket);
+        let is_within = |path: &Path| self.folders.iter().any(|folder| path.starts_with(folder));
+        (self.runs || !config.source.iter().any(runs)) && sockets.all(|(_, path)| is_within(&path))
+    }
+}
+
 impl Rules {
     fn new(
         config: &Config,
@@ -123,7 +149,6 @@ impl Rules {
         sys_root: &Path,
         variable: Variable<'_>,
     ) -> Rules {
-        let runs = |row: &SourceEntry| matches!(row, SourceEntry::Exec(_));
         let runs = config.source.iter().any(runs);
         let mut paths = Vec::new();
         if runs {
@@ -255,6 +280,10 @@ fn switches(sys_root: &Path) -> Vec<(Right, PathBuf)> {
     there.map(|switch| (Right::Switch, switch)).collect()
 }
 
+fn runs(row: &SourceEntry) -> bool {
+    matches!(row, SourceEntry::Exec(_))
+}
+
 /// Where the socket of a source is made: its folder, or the nearest there is while that is missing.
 fn socket(row: &SourceEntry) -> Option<(Right, PathBuf)> {
     let SourceEntry::Datagram(datagram) = row else {
@@ -316,6 +345,34 @@ mod tests {
     fn shown(rules: &Rules) -> Vec<String> {
         let line = |(right, path): &(Right, PathBuf)| format!("{right:?} {}", path.display());
         rules.paths.iter().map(line).collect()
+    }
+
+    #[test]
+    fn sources_have_the_room_that_they_had_at_the_start() {
+        let folder = Folder::new("room");
+        let of = |path: &str| {
+            let path = folder.put(&format!("{path}/x")).with_file_name("socket");
+            let path = path.display();
+            format!("[[source]]\nkind = \"datagram\"\npath = \"{path}\"\n")
+        };
+        let (near, below, far) = (of("a"), of("a/b"), of("c"));
+        for (started, now, want) in [
+            ("", "", true),
+            ("", EXEC, false),
+            ("", "[[source]]\nkind = \"stdin\"\n", true),
+            ("", &near, false),
+            (EXEC, "", true),
+            (EXEC, &EXEC.repeat(2), true),
+            (EXEC, &near, false),
+            (&near, EXEC, false),
+            (&near, &near, true),
+            (&near, &below, true),
+            (&near, &far, false),
+            (&below, &near, false),
+        ] {
+            let room = Room::new(&config(started));
+            assert_eq!(room.has(&config(now)), want, "{started} then {now}");
+        }
     }
 
     #[test]

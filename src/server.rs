@@ -10,6 +10,7 @@ mod notify;
 mod policy;
 mod reload;
 mod roll;
+mod settings;
 mod tasks;
 
 use core::cell::RefCell;
@@ -23,7 +24,6 @@ use async_signal::{Signal, Signals};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, Event, EventFlags};
 use rustix::fd::OwnedFd;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -35,7 +35,6 @@ use crate::by_name::ByName;
 use crate::clock::Clock;
 use crate::config::{Config, Flags};
 use crate::hub::event::{State, Time};
-use crate::hub::topic::Naming;
 use crate::hub::{Now, Refused};
 use crate::log;
 use crate::peers::{Peers, Settings};
@@ -46,9 +45,11 @@ pub use activation::handed;
 use guard::Guard;
 use notify::Notify;
 pub use policy::policy;
-use reload::Reload;
+pub use reload::Hangup;
+use reload::{Again, Reload};
 use roll::Roll;
-
+pub use settings::{machine_name, settings};
+use settings::{name, namings, push_host};
 use tasks::{Bell, Tasks};
 
 const TIMER: u64 = 1 << 32;
@@ -57,10 +58,6 @@ const BELL: u64 = 2 << 32;
 const EVENTS: usize = 512;
 /// Peers accepted in one turn: sending comes between.
 const ACCEPTS_PER_TURN: usize = 64;
-/// Viewers sent to in one turn: about 4 ms of them, so that no timer of a source is late by more.
-const SENDS_PER_TURN: u32 = 512;
-/// Descriptors that are not peers: listeners, epoll, timer, files of sources.
-const DESCRIPTORS_SPARE: u64 = 64;
 /// Draining ends by then, whoever is still there.
 const DRAIN_MS: u64 = 3_000;
 /// How soon accepting is tried again when there was no descriptor.
@@ -132,62 +129,12 @@ pub struct Server {
     guard: Guard,
     /// How the configuration is read again; without it nothing is.
     reload: Option<Reload>,
+    /// What sources are to obey from now on.
+    fresh: Option<Config>,
     roll: Roll,
     few_descriptors: log::Seldom,
     few_topics: log::Seldom,
     few_presences: log::Seldom,
-}
-
-/// The lower-case names of this machine, from the kernel.
-pub fn machine_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .to_ascii_lowercase()
-}
-
-/// Random bits, from the keys std draws for its hash maps.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish()
-}
-
-/// Raises the soft limit of descriptors to the hard one; how many there may be.
-fn descriptors() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let _ = setrlimit(Resource::Nofile, raised);
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
-/// What is fixed at start, from the configuration and the descriptor limit.
-pub fn settings(config: &Config, sys_root: &Path) -> Settings {
-    let name = machine_name();
-    let mut push_host = "";
-    if let Some(host) = &config.server.push_host {
-        // Once, at start. A source without a scheme would let no WebSocket through.
-        push_host = [" ", host, " ws://", host].concat().leak();
-    }
-    // Where descriptors are few, a quarter of them is for pages.
-    let room = descriptors().saturating_sub(DESCRIPTORS_SPARE).max(8);
-    let pages = u64::from(config.limits.pages).min(room / 4);
-    let room = room - pages;
-    Settings {
-        viewers: u64::from(config.limits.viewers).min(room) as u32,
-        pages: pages as u16,
-        ring_bytes: config.limits.ring_bytes,
-        topics: config.limits.topics as usize,
-        heartbeat_ms: config.server.heartbeat_ms,
-        presence: config.server.presence.clone(),
-        board: config.server.name.clone().unwrap_or(name),
-        push_host,
-        policy: policy(config, sys_root),
-        seed: random(),
-        sends_per_turn: SENDS_PER_TURN,
-    }
 }
 
 impl Server {
@@ -243,6 +190,7 @@ impl Server {
             notify: Notify::new(),
             guard: Guard::default(),
             reload: None,
+            fresh: None,
             roll: Roll::new(now.ms),
             few_descriptors: log::Seldom::default(),
             few_topics: log::Seldom::default(),
@@ -250,9 +198,11 @@ impl Server {
         })
     }
 
-    /// From now on SIGHUP reads the configuration again that these flags name, as `config` was.
-    pub fn reload_with(&mut self, flags: Flags, config: &Config, sys_root: &Path) {
-        self.reload = Some(Reload::new(flags, sys_root.to_owned(), config.clone()));
+    /// SIGHUP, also one that came already, reads the configuration again that these flags name, as
+    /// `config` was. To be called before the server is confined.
+    pub fn reload_with(&mut self, flags: Flags, config: &Config, sys_root: &Path, hangup: Hangup) {
+        let started = config.clone();
+        self.reload = Some(Reload::new(flags, sys_root.to_owned(), started, hangup));
     }
 
     /// The addresses that are listened at, ports chosen by the kernel included.
@@ -282,8 +232,12 @@ impl Server {
             }
         };
         executor.spawn(watch_signals).detach();
-        self.peers.hub.topics.namings = namings(config);
-        let pulse = source::start(executor, config, &sys_root, inbox.clone());
+        if self.reload.as_ref().is_some_and(Reload::came_early) {
+            inbox.0.borrow_mut().push_back(Message::Signal(Signal::Hup));
+        }
+        self.peers.hub.topics.set_namings(namings(config));
+        let mut sources = source::start(executor, config, &sys_root, inbox.clone());
+        let pulse = sources.pulse();
         let bell = Bell::new()?;
         self.peers.outlet.watch(bell.fd(), BELL, EventFlags::IN)?;
         let mut tasks = Tasks::new(executor, bell);
@@ -301,6 +255,9 @@ impl Server {
                 tasks.poll();
             }
             self.take(&inbox);
+            if let Some(config) = self.fresh.take() {
+                sources.obey(executor, &config);
+            }
             self.pass_time(&pulse);
             self.peers.end_turn();
             if self
@@ -470,18 +427,36 @@ impl Server {
 
     /// Reads the configuration again; a faulty one changes nothing.
     fn read_again(&mut self) {
-        let Some(reload) = &self.reload else {
+        let Some(reload) = &mut self.reload else {
             return;
         };
         self.notify.reloading();
         match reload.again() {
             Ok(again) => {
                 log::notice(format_args!("{}", again.line()));
-                self.peers.obey(again.policy);
+                self.obey(again);
             }
             Err(error) => log::error(format_args!("{}\n{error}", reload::mistake(&error))),
         }
         self.notify.reloaded();
+    }
+
+    /// Goes on by a configuration that was read again.
+    fn obey(&mut self, again: Again) {
+        let Again { policy, config, .. } = again;
+        let heartbeat_ms = config.server.heartbeat_ms;
+        let push_host = push_host(&config);
+        self.peers
+            .set_manner(name(&config), push_host, heartbeat_ms);
+        self.peers.obey(policy);
+        self.peers.hub.topics.set_namings(namings(&config));
+        // Their own sources describe these otherwise, if the rules are others now.
+        let abouts = core::mem::take(&mut self.abouts);
+        for (topic, about) in abouts.iter() {
+            self.describe(topic, about);
+        }
+        self.abouts = abouts;
+        self.fresh = Some(config);
     }
 
     fn publish(&mut self, topic: &str, value: &str, state: State) {
@@ -557,18 +532,6 @@ impl Server {
             self.let_go_ms = (self.let_go_ms.1, u64::MAX);
         }
     }
-}
-
-/// What `[[topic]]` rules say about topics that anybody publishes.
-fn namings(config: &Config) -> Vec<Naming> {
-    let rules = config.topic.iter();
-    let named = rules.filter(|rule| rule.label.is_some() || rule.unit.is_some());
-    let naming = named.map(|rule| Naming {
-        pattern: rule.match_.clone(),
-        label: rule.label.clone(),
-        unit: rule.unit.clone(),
-    });
-    naming.collect()
 }
 
 fn now(clock: &Clock) -> Now {

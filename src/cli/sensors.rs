@@ -61,7 +61,7 @@ pub fn live(config: &Config, sys_root: &Path, out: &mut (impl Write + AsFd)) -> 
         .retain(|entry| matches!(entry, SourceEntry::Exec(exec) if exec.interval_ms.is_some()));
     let table = Rc::new(Table::default());
     let executor = LocalExecutor::new();
-    source::start(&executor, &config, sys_root, table.clone());
+    let _sources = source::start(&executor, &config, sys_root, table.clone());
     write!(out, "{HOME}{SCREEN_END}")?;
     smol::block_on(executor.run(async {
         loop {

@@ -35,6 +35,29 @@ pub enum SourceEntry {
     Datagram(Datagram),
 }
 
+impl SourceEntry {
+    /// `FILE:LINE` of the row.
+    pub fn place(&self) -> &str {
+        match self {
+            SourceEntry::Exec(exec) => &exec.place,
+            SourceEntry::Stdin(stdin) => &stdin.place,
+            SourceEntry::Datagram(datagram) => &datagram.place,
+        }
+    }
+
+    /// Whether `other` is the same but for where it stands.
+    pub fn says_the_same(&self, other: &SourceEntry) -> bool {
+        let mut other = other.clone();
+        let place = match &mut other {
+            SourceEntry::Exec(exec) => &mut exec.place,
+            SourceEntry::Stdin(stdin) => &mut stdin.place,
+            SourceEntry::Datagram(datagram) => &mut datagram.place,
+        };
+        self.place().clone_into(place);
+        *self == other
+    }
+}
+
 /// `kind = "exec"`: a program whose output is readings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exec {
@@ -317,6 +340,30 @@ mod tests {
             SourceEntry::Exec(exec) => exec,
             other => panic!("{other:?}"),
         })
+    }
+
+    #[test]
+    fn a_row_is_the_same_elsewhere() {
+        let rows = |text: &str| {
+            let layer = Layer {
+                file: "f",
+                text,
+                is_profile: false,
+            };
+            Config::new(&[layer]).unwrap().source
+        };
+        for row in [
+            "kind = \"stdin\"",
+            "kind = \"datagram\"\npath = \"/run/a\"",
+            "kind = \"exec\"\ncommand = [\"a\"]\ntopic = \"a\"",
+        ] {
+            let here = &rows(&format!("[[source]]\n{row}"))[0];
+            let there = &rows(&format!("\n\n[[source]]\n{row}"))[0];
+            assert_eq!((here.place(), there.place()), ("f:1", "f:3"));
+            assert!(here != there && here.says_the_same(there));
+            let other = &rows(&format!("[[source]]\n{row}\nunit = \"V\""))[0];
+            assert!(!here.says_the_same(other), "{row}");
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ const NONE: u16 = u16::MAX;
 /// An event forgotten at the size limit grows by its state.
 const RETAINED_BYTES: usize = EVENT_BYTES_MAX + ENVELOPE_BYTES_MAX;
 
+/// A label or a unit.
+pub type Words = heapless::String<LABEL_BYTES_MAX>;
+
 /// Values at which a reading is no longer ordinary, in the topic's unit: the kernel's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
@@ -42,9 +45,9 @@ pub struct Topic {
     /// Its name, without a leading `/`.
     pub name: heapless::String<TOPIC_BYTES_MAX>,
     /// What a person reads; the name when nothing better is known.
-    pub label: heapless::String<LABEL_BYTES_MAX>,
+    pub label: Words,
     /// The unit as a person reads it, empty when there is none.
-    pub unit: heapless::String<LABEL_BYTES_MAX>,
+    pub unit: Words,
     /// When its value is no longer ordinary.
     pub limits: Limits,
     /// The sequence of its newest event.
@@ -72,8 +75,8 @@ pub struct Topics {
     oldest: u16,
     newest: u16,
     retained: Vec<u8>,
-    /// For new topics; of several that match, the later one wins.
-    pub namings: Vec<Naming>,
+    /// Of several that match, the later one wins.
+    namings: Vec<Naming>,
 }
 
 impl Topics {
@@ -146,18 +149,39 @@ impl Topics {
         &self.by_name
     }
 
-    /// Adds a topic; `None` when the table is full. It has no event yet.
-    pub fn add(&mut self, name: &str) -> Option<u16> {
-        let at = self.search(name).err()?;
+    /// What topics are called and measured in from now on, those too that are there already.
+    pub fn set_namings(&mut self, namings: Vec<Naming>) {
+        self.namings = namings;
+        for at in 0..self.by_name.len() {
+            let slot = self.by_name[at];
+            let (label, unit) = self.named(&self.topic(slot).name);
+            let topic = self.topic_mut(slot);
+            (topic.label, topic.unit) = (label, unit);
+        }
+    }
+
+    /// The label and the unit of a topic that nobody describes.
+    fn named(&self, name: &str) -> (Words, Words) {
         let naming = |text: fn(&Naming) -> Option<&String>| {
             let matching = |naming: &&Naming| name::matches(&naming.pattern, name);
             let mut texts = self.namings.iter().rev().filter(matching).filter_map(text);
-            texts.next().and_then(|text| text.as_str().try_into().ok())
+            let text = texts.next().and_then(|text| text.as_str().try_into().ok());
+            text.unwrap_or_default()
         };
+        (
+            naming(|naming| naming.label.as_ref()),
+            naming(|naming| naming.unit.as_ref()),
+        )
+    }
+
+    /// Adds a topic; `None` when the table is full. It has no event yet.
+    pub fn add(&mut self, name: &str) -> Option<u16> {
+        let at = self.search(name).err()?;
+        let (label, unit) = self.named(name);
         let topic = Topic {
             name: name.try_into().ok()?,
-            label: naming(|naming| naming.label.as_ref()).unwrap_or_default(),
-            unit: naming(|naming| naming.unit.as_ref()).unwrap_or_default(),
+            label,
+            unit,
             limits: Limits::default(),
             last: 0,
             overwritten: 0,

@@ -288,6 +288,26 @@ impl<O: Outlet> Peers<O> {
         self.change_rights();
     }
 
+    /// What the board is called, where its pages may connect to, and after how long without a word
+    /// a viewer hears something, from now on: as in `Settings`.
+    #[cold]
+    pub fn set_manner(&mut self, board: String, push_host: String, heartbeat_ms: u64) {
+        self.settings.board = board;
+        if self.settings.push_host != push_host {
+            // Some bytes for each time that somebody changes it.
+            self.settings.push_host = push_host.leak();
+        }
+        self.settings.heartbeat_ms = heartbeat_ms;
+        let due_ms = self.now.ms + heartbeat_ms;
+        for index in 0..self.hub.audiences.end() {
+            let audience = self.hub.audiences.audience_mut(index);
+            if audience.heartbeat_ms != u64::MAX {
+                audience.heartbeat_ms = audience.heartbeat_ms.min(due_ms);
+            }
+        }
+        self.wake_by(due_ms);
+    }
+
     /// Networks that are on-link from now on.
     #[cold]
     pub fn set_links(&mut self, links: Vec<access::Network>) {

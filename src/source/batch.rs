@@ -68,7 +68,7 @@ impl Channel {
 }
 
 /// One reading as its source gave it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) topic: String,
     pub(super) label: String,
@@ -80,6 +80,14 @@ pub(super) struct Entry {
     pub(super) number: Option<f64>,
     pub(super) decimals: usize,
     pub(super) state: State,
+}
+
+impl Entry {
+    /// Takes over what `newer` says of the same topic.
+    pub(super) fn renew(&mut self, newer: &Entry) {
+        self.value.clone_from(&newer.value);
+        (self.number, self.decimals, self.state) = (newer.number, newer.decimals, newer.state);
+    }
 }
 
 /// What one read gave. Its entries are used again, so that in the long run nothing is allocated.

@@ -13,6 +13,7 @@ use crate::clock::boot_ms;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -198,6 +199,52 @@ impl Drop for Running {
     fn drop(&mut self) {
         if self.bury().is_none() {
             register().running.retain(|&pid| pid != self.pid);
+        }
+    }
+}
+
+/// A program that is asked to end when this is dropped, which waits for nothing. Until it has ended
+/// it can write: that it cannot would end it without a word.
+#[derive(Debug)]
+pub(super) struct Guest {
+    running: Option<Running>,
+    pipes: Vec<OwnedFd>,
+}
+
+impl Guest {
+    /// `pipes` are those of `running`, if it has them still.
+    pub(super) fn new(running: Running, pipes: Option<&(ChildStdout, ChildStderr)>) -> Guest {
+        let fds = pipes.map(|(out, err)| [out.as_fd(), err.as_fd()]);
+        let held = fds.into_iter().flatten().map(|fd| fd.try_clone_to_owned());
+        Guest {
+            running: Some(running),
+            pipes: held.flatten().collect(),
+        }
+    }
+
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        self.running.as_ref().is_none_or(Running::has_ended)
+    }
+
+    /// Ends it, as `Running::end`; now it cannot write.
+    pub(super) fn end(&mut self, wait_ms: u64) -> Option<ExitStatus> {
+        self.pipes.clear();
+        let status = self.running.as_mut()?.end(wait_ms)?;
+        self.running = None;
+        Some(status)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            let pipes = std::mem::take(&mut self.pipes);
+            let end = move || {
+                running.end(0);
+                drop(pipes);
+            };
+            smol::unblock(end).detach();
         }
     }
 }

@@ -27,6 +27,13 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    /// Whether this is the desk of `config`.
+    pub(super) fn is_of(&self, config: &Config) -> bool {
+        let sources = &config.sources;
+        (&self.include, &self.exclude, &self.rules)
+            == (&sources.include, &sources.exclude, &config.topic)
+    }
+
     pub(super) fn new(config: &Config, sink: Rc<dyn Sink>) -> Desk {
         Desk {
             include: config.sources.include.clone(),
@@ -171,6 +178,14 @@ pub(super) struct Shaped {
 }
 
 impl Shaped {
+    /// It is in `state` now, for its source says nothing more of it.
+    pub(super) fn lapse(&mut self, state: State) {
+        if state == State::Error {
+            "null".clone_into(&mut self.value);
+        }
+        self.state = state;
+    }
+
     /// Whether this differs from `other` by enough to be published.
     pub(super) fn is_news_after(&self, other: &Shaped, shape: &Shape) -> bool {
         if self.state != other.state {

@@ -1,22 +1,21 @@
-//! The one async loop that reads all sources, and starts those that speak by themselves.
+//! The one async loop that reads all sources, and watches those that speak by themselves.
 //!
 //! The loop never waits for a source: a slow one is read on a thread while the loop goes on and
 //! watches it. It never decides what a reading means.
 
 use super::desk::Desk;
-use super::feed::{Complaint, Feed, Pen};
+use super::feed::Pen;
 use super::slot::{Progress, Slot};
-use super::{KINDS, Kind, Known, RESCAN_MS, Sink, Source, configured, datagram, exec, stdin};
+use super::{KINDS, Kind, Known, RESCAN_MS, Sink};
 use crate::clock::boot_ms;
-use crate::config::{Config, Format, SourceEntry};
+use crate::config::Config;
 use async_io::Timer;
-use smol::LocalExecutor;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// How late the loop may be before it counts as stuck.
@@ -33,32 +32,17 @@ impl Pulse {
     }
 }
 
-/// Finds the sources below `sys_root`, starts those of `[[source]]`, and reads what `config`
-/// allows, for as long as the executor runs.
-pub fn start(
-    executor: &LocalExecutor<'static>,
-    config: &Config,
-    sys_root: &Path,
-    sink: Rc<dyn Sink>,
-) -> Pulse {
-    let mut driver = Driver::new(config, sys_root, sink);
-    driver.start_feeds(executor, config);
-    let pulse = driver.pulse.clone();
-    executor.spawn(drive(driver)).detach();
-    pulse
-}
-
 /// All sources that run.
 pub(super) struct Driver {
-    desk: Rc<Desk>,
+    pub(super) desk: Rc<Desk>,
     sys_root: PathBuf,
     pub(super) kinds: &'static [Kind],
-    /// Sources of `[[source]]` until their first turn.
-    configured: Vec<Box<dyn Source>>,
     pub(super) slots: Vec<Slot>,
-    pens: Vec<Rc<Pen>>,
+    pub(super) pens: Vec<Rc<Pen>>,
     rescan_ms: u64,
-    pulse: Pulse,
+    pub(super) pulse: Pulse,
+    /// Of the task that drives it.
+    waker: Waker,
 }
 
 impl Driver {
@@ -67,62 +51,38 @@ impl Driver {
             desk: Rc::new(Desk::new(config, sink)),
             sys_root: sys_root.to_owned(),
             kinds: KINDS,
-            configured: configured(config)
-                .into_iter()
-                .map(|(_, source)| source)
-                .collect(),
             slots: Vec::new(),
             pens: Vec::new(),
             rescan_ms: 0,
             pulse: Pulse(Rc::new(Cell::new(boot_ms()))),
+            waker: Waker::noop().clone(),
         }
     }
 
-    /// Starts the sources of `[[source]]` that speak by themselves.
-    fn start_feeds(&mut self, executor: &LocalExecutor<'static>, config: &Config) {
-        for entry in config.source.iter().cloned() {
-            let (heading, format, stale_ms, place) = match &entry {
-                SourceEntry::Exec(exec) => (
-                    exec::heading(exec),
-                    Format::Text,
-                    exec.stale_ms,
-                    &exec.place,
-                ),
-                SourceEntry::Stdin(stdin) => (
-                    stdin::heading(stdin),
-                    stdin.format,
-                    stdin.stale_ms,
-                    &stdin.place,
-                ),
-                SourceEntry::Datagram(socket) => (
-                    datagram::heading(socket),
-                    socket.format,
-                    socket.stale_ms,
-                    &socket.place,
-                ),
-            };
-            let mut complaint = Complaint::aloud(place);
-            if !self.desk.may_allow(&heading.channels()) {
-                let why = "not started, because [sources] leaves out all of its topics";
-                complaint.make(boot_ms(), why);
-                continue;
-            }
-            if matches!(&entry, SourceEntry::Exec(exec) if exec.interval_ms.is_some()) {
-                // Read at a period: see `configured`.
-                continue;
-            }
-            let pen = Rc::new(Pen::new(Rc::clone(&self.desk), stale_ms));
-            self.pens.push(Rc::clone(&pen));
-            let feed = Feed::new(pen, heading, format, complaint);
-            let stream = async {
-                match entry {
-                    SourceEntry::Exec(exec) => exec::stream(exec.command, feed).await,
-                    SourceEntry::Stdin(_) => stdin::stream(feed).await,
-                    SourceEntry::Datagram(socket) => datagram::stream(socket, feed).await,
-                }
-            };
-            executor.spawn(stream).detach();
+    /// Has all pass the desk of `config` from now on, if that is another one.
+    pub(super) fn obey(&mut self, config: &Config) {
+        if self.desk.is_of(config) {
+            return;
         }
+        self.desk = Rc::new(Desk::new(config, Rc::clone(&self.desk.sink)));
+        for slot in &mut self.slots {
+            slot.leave(&self.desk);
+        }
+        for pen in &self.pens {
+            pen.leave(&self.desk);
+        }
+        for slot in &mut self.slots {
+            slot.rejoin(&self.desk);
+        }
+        for pen in &self.pens {
+            pen.rejoin(&self.desk);
+        }
+    }
+
+    /// Takes its next turn at once, and looks for what it does not know.
+    pub(super) fn hurry(&mut self) {
+        self.rescan_ms = 0;
+        self.waker.wake_by_ref();
     }
 
     /// Does what is due and answers when the next thing will be.
@@ -144,10 +104,6 @@ impl Driver {
     }
 
     fn rescan(&mut self, now_ms: u64) {
-        let configured = self.configured.drain(..);
-        let wanted = configured.filter(|source| self.desk.may_allow(source.channels()));
-        self.slots
-            .extend(wanted.map(|source| Slot::new(source, now_ms)));
         for kind in self.kinds {
             let found = (kind.discover)(&self.sys_root, &Known(&self.slots));
             let wanted = found
@@ -158,9 +114,10 @@ impl Driver {
         }
     }
 
-    /// Whether a slow read has finished; the rest will wake `context`.
+    /// Whether a slow read has finished, or there is a hurry; the rest will wake `context`.
     fn poll_slow(&mut self, context: &mut Context<'_>) -> bool {
-        let mut has_finished = false;
+        self.waker.clone_from(context.waker());
+        let mut has_finished = self.rescan_ms == 0;
         for slot in &mut self.slots {
             has_finished |= slot.poll_slow(context) == Progress::Finished;
         }
@@ -169,14 +126,14 @@ impl Driver {
 }
 
 /// The loop: one timer for all sources, so that readings due together cost one wake-up.
-pub(super) async fn drive(mut driver: Driver) {
+pub(super) async fn drive(driver: Rc<RefCell<Driver>>) {
     let mut timer = Timer::never();
     loop {
         let now_ms = boot_ms();
-        let wake_ms = driver.turn(now_ms);
+        let wake_ms = driver.borrow_mut().turn(now_ms);
         timer.set_after(Duration::from_millis(wake_ms.saturating_sub(now_ms)));
         poll_fn(|context| {
-            let has_finished = driver.poll_slow(context);
+            let has_finished = driver.borrow_mut().poll_slow(context);
             match Pin::new(&mut timer).poll(context) {
                 Poll::Pending if !has_finished => Poll::Pending,
                 _ => Poll::Ready(()),

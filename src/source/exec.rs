@@ -8,7 +8,7 @@
 //! it last said on standard error is part of the complaint, and nothing else is done with it.
 
 use super::batch::{Batch, Channel, Entry, READINGS_MAX};
-use super::command::{LastWords, Running, are_ending};
+use super::command::{Guest, LastWords, Running, are_ending};
 use super::feed::{Backoff, Complaint, Feed, inlet, read, read_now};
 use super::heading::{Heading, Unfit};
 use super::line::{self, LINE_BYTES_MAX};
@@ -296,8 +296,10 @@ async fn run_once(words: &[String], feed: &mut Feed) -> String {
     };
     let program = &words[0];
     let mut last_words = LastWords::default();
-    let heard = match running.pipes() {
-        Ok(pipes) => hear_all(pipes, &running, feed, &mut last_words).await,
+    let pipes = running.pipes();
+    let mut guest = Guest::new(running, pipes.as_ref().ok());
+    let heard = match pipes {
+        Ok(pipes) => hear_all(pipes, &guest, feed, &mut last_words).await,
         Err(error) => Err(error),
     };
     feed.forget();
@@ -305,7 +307,7 @@ async fn run_once(words: &[String], feed: &mut Feed) -> String {
     // One that hangs in the kernel is waited for: a second beside it would hang too.
     let status = smol::unblock(move || {
         loop {
-            if let Some(status) = running.end(LINGER_MS) {
+            if let Some(status) = guest.end(LINGER_MS) {
                 return status;
             }
         }
@@ -335,7 +337,7 @@ enum Heard {
 /// open.
 async fn hear_all(
     (out, err): (ChildStdout, ChildStderr),
-    running: &Running,
+    running: &Guest,
     feed: &mut Feed,
     last_words: &mut LastWords,
 ) -> io::Result<()> {

@@ -7,9 +7,10 @@
 //! meanwhile the pipe or the socket fills and its sender waits.
 
 use super::batch::Batch;
-use super::desk::{Desk, Shape, Shaped};
+use super::desk::{Desk, Shaped};
 use super::heading::{Heading, Unfit};
 use super::pieces::Pieces;
+use super::told::Told;
 use super::{BACKOFF_MS_MAX, frame, line};
 use crate::clock::boot_ms;
 use crate::config::Format;
@@ -22,6 +23,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
+use std::mem::swap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -42,18 +44,12 @@ const REPEATED_COMPLAINT_MS: u64 = 3_600_000;
 /// Topics of one feed; readings of further ones are dropped.
 const TOPICS_MAX: usize = 256;
 
-/// A topic that a feed has written of.
-struct Told {
-    topic: String,
-    shape: Shape,
-    last: Shaped,
-    told_ms: u64,
-}
-
 /// What a feed writes with.
 pub(super) struct Pen {
-    desk: Rc<Desk>,
-    told: RefCell<Vec<Told>>,
+    desk: RefCell<Rc<Desk>>,
+    /// The topics, and when it wrote of each.
+    told: RefCell<Vec<(Told, u64)>>,
+    next: RefCell<Shaped>,
     stale_ms: Option<u64>,
 }
 
@@ -61,8 +57,9 @@ impl Pen {
     /// `stale_ms` without a reading make a topic stale; `None` never.
     pub(super) fn new(desk: Rc<Desk>, stale_ms: Option<u64>) -> Pen {
         Pen {
-            desk,
+            desk: RefCell::new(desk),
             told: RefCell::default(),
+            next: RefCell::default(),
             stale_ms,
         }
     }
@@ -71,46 +68,47 @@ impl Pen {
     /// An error when there were more topics than can be.
     pub(super) fn write(&self, batch: &Batch, now_ms: u64) -> Result<(), Unfit> {
         let mut outcome = Ok(());
+        let desk = self.desk.borrow();
         let mut all = self.told.borrow_mut();
+        let mut next = self.next.borrow_mut();
         for entry in batch.entries() {
-            let at = all.iter().position(|told| told.topic == entry.topic);
-            if let Some(told) = at.map(|at| &mut all[at]) {
-                let before = std::mem::take(&mut told.last);
-                told.shape.apply(entry, &mut told.last);
-                told.told_ms = now_ms;
-                if told.shape.has_dead_band() && !told.last.is_news_after(&before, &told.shape) {
-                    told.last = before;
-                    continue;
+            let at = all.iter().position(|(told, _)| told.is_of(entry));
+            if let Some((told, told_ms)) = at.map(|at| &mut all[at]) {
+                *told_ms = now_ms;
+                if told.hear(entry, &mut next) || !told.shape.has_dead_band() {
+                    swap(&mut told.last, &mut next);
+                    told.publish(&*desk.sink);
                 }
-                self.desk
-                    .sink
-                    .publish(&told.shape.topic, &told.last.value, told.last.state);
             } else if all.len() == TOPICS_MAX {
                 outcome = Err(Unfit::Topics(TOPICS_MAX));
-            } else if self.desk.allows(&entry.topic) {
-                let mut told = Told {
-                    topic: entry.topic.clone(),
-                    shape: self.desk.shape(entry),
-                    last: Shaped::default(),
-                    told_ms: now_ms,
-                };
-                told.shape.apply(entry, &mut told.last);
-                self.desk.describe(&told.shape);
-                self.desk
-                    .sink
-                    .publish(&told.shape.topic, &told.last.value, told.last.state);
-                all.push(told);
+            } else if desk.allows(&entry.topic) {
+                all.push((Told::new(entry, &desk), now_ms));
             }
         }
         outcome
     }
 
+    /// Publishes as gone what `desk` does not want or names otherwise.
+    pub(super) fn leave(&self, desk: &Desk) {
+        let mut all = self.told.borrow_mut();
+        all.retain_mut(|(told, _)| told.leave(desk));
+    }
+
+    /// Publishes what is otherwise by `desk`, which all passes from now on.
+    pub(super) fn rejoin(&self, desk: &Rc<Desk>) {
+        self.desk.replace(Rc::clone(desk));
+        for (told, _) in self.told.borrow_mut().iter_mut() {
+            told.rejoin(desk);
+        }
+    }
+
     /// Says of every topic that it is now in `state`; its value stays, but for an error, and an
     /// error does not become stale.
     pub(super) fn lapse(&self, state: State) {
-        for told in self.told.borrow_mut().iter_mut() {
+        let desk = self.desk.borrow();
+        for (told, _) in self.told.borrow_mut().iter_mut() {
             if state != State::Stale || told.last.state == State::Ok {
-                self.settle(told, state);
+                told.settle(state, &*desk.sink);
             }
         }
         if state == State::Gone {
@@ -130,31 +128,19 @@ impl Pen {
             return u64::MAX;
         };
         let mut wake_ms = now_ms.saturating_add(stale_ms);
-        for told in self.told.borrow_mut().iter_mut() {
+        let desk = self.desk.borrow();
+        for (told, told_ms) in self.told.borrow_mut().iter_mut() {
             if told.last.state != State::Ok {
                 continue;
             }
-            let until_ms = told.told_ms + stale_ms;
+            let until_ms = *told_ms + stale_ms;
             if now_ms >= until_ms {
-                self.settle(told, State::Stale);
+                told.settle(State::Stale, &*desk.sink);
             } else {
                 wake_ms = wake_ms.min(until_ms);
             }
         }
         wake_ms
-    }
-
-    fn settle(&self, told: &mut Told, state: State) {
-        if told.last.state == state {
-            return;
-        }
-        if state == State::Error {
-            "null".clone_into(&mut told.last.value);
-        }
-        told.last.state = state;
-        self.desk
-            .sink
-            .publish(&told.shape.topic, &told.last.value, state);
     }
 }
 
@@ -437,6 +423,28 @@ mod tests {
     use super::super::Channel;
     use super::super::fake::{Log, desk};
     use super::*;
+
+    #[test]
+    fn other_rules_leave_what_is_stale_stale() {
+        let (pen, log) = pen(Some(1000));
+        let mut batch = Batch::default();
+        batch.number(&Channel::fixed("a", "A", "V"), 2.0, 1);
+        pen.write(&batch, 0).unwrap();
+        pen.watch(1000);
+        assert_eq!(log.take(), ["a = A [V]", "a 2 Ok", "a 2 Stale"]);
+        let layer = crate::config::Layer {
+            file: "",
+            text: "[[topic]]\nmatch = \"a\"\nscale = 10\nrename = \"b\"",
+            is_profile: false,
+        };
+        let config = crate::config::Config::new(&[layer]).unwrap();
+        let desk = Rc::new(Desk::new(&config, Rc::<Log>::clone(&log)));
+        pen.leave(&desk);
+        pen.rejoin(&desk);
+        assert_eq!(log.take(), ["a 2 Gone", "b = A [V]", "b 20 Stale"]);
+        pen.write(&batch, 2000).unwrap();
+        assert_eq!(log.take(), ["b 20 Ok"]);
+    }
 
     fn pen(stale_ms: Option<u64>) -> (Pen, Rc<Log>) {
         let log = Rc::new(Log::default());

@@ -3,8 +3,8 @@
 //! Follows DESIGN.md 3 "Events" (states) and 5 (one thread; a read that blocks goes through
 //! `smol::unblock`). A new kind is one file with a `discover` function and one row in `KINDS`; a
 //! kind that must be configured is one variant of `config::SourceEntry` and one arm, in
-//! `configured` when it is read at a period, in `driver.rs` when it speaks by itself. It knows
-//! neither topics of others nor how readings are sent.
+//! `program` when it is read at a period, in `rows.rs` when it speaks by itself. It knows neither
+//! topics of others nor how readings are sent.
 //!
 //! When a reading is published: when its value or state changed; while it is good, also when the
 //! last time was `REPUBLISH_MS` ago, so that its age stays young; once as stale (with its last
@@ -25,20 +25,23 @@ mod line;
 mod pieces;
 mod power_supply;
 mod proc;
+mod rows;
 mod slot;
 mod snapshot;
 mod stdin;
 mod sysfs;
 mod thermal;
+mod told;
 mod w1;
 mod wifi;
 
-use crate::config::{Config, SourceEntry};
+use crate::config::SourceEntry;
 use crate::hub::event::State;
 use crate::hub::topic::Limits;
 use batch::{Batch, Channel};
 pub use command::end_all as end_commands;
-pub use driver::{Pulse, start};
+pub use driver::Pulse;
+pub use rows::{Sources, start};
 use slot::Slot;
 pub use snapshot::{Snapshot, snapshot};
 use std::path::Path;
@@ -92,16 +95,13 @@ static KINDS: &[Kind] = &[
     },
 ];
 
-/// The sources of `[[source]]` that are read at a period, with the name of their kind.
-fn configured(config: &Config) -> Vec<(&'static str, Box<dyn Source>)> {
-    let mut found: Vec<(&'static str, Box<dyn Source>)> = Vec::new();
-    for entry in &config.source {
-        if let SourceEntry::Exec(exec) = entry {
-            let program = exec::Program::new(exec, feed::Complaint::aloud(&exec.place));
-            found.extend(program.map(|program| ("exec", Box::new(program) as Box<dyn Source>)));
-        }
-    }
-    found
+/// The source of a row of `[[source]]` that is read at a period; `None` for any other row.
+fn program(entry: &SourceEntry) -> Option<Box<dyn Source>> {
+    let SourceEntry::Exec(exec) = entry else {
+        return None;
+    };
+    let program = exec::Program::new(exec, feed::Complaint::aloud(&exec.place))?;
+    Some(Box::new(program))
 }
 
 /// The sources that run already.
@@ -290,6 +290,7 @@ mod tests {
     use super::*;
     use async_io::Timer;
     use smol::LocalExecutor;
+    use std::cell::RefCell;
     use std::fs;
     use std::path::PathBuf;
     use std::rc::Rc;
@@ -333,7 +334,7 @@ mod tests {
         let log = Rc::new(Log::default());
         let executor = LocalExecutor::new();
         let config = config(&["uptime"], &[]);
-        start(
+        let _sources = start(
             &executor,
             &config,
             Path::new(FIXTURE),
@@ -373,7 +374,9 @@ mod tests {
             },
         ];
         let executor = LocalExecutor::new();
-        executor.spawn(drive(driver)).detach();
+        executor
+            .spawn(drive(Rc::new(RefCell::new(driver))))
+            .detach();
         assert!(executor.try_tick());
         assert_eq!(log.take(), ["uptime = Uptime [s]", "uptime 93784 Ok"]);
         let both = smol::future::or(executor.run(std::future::pending()), async {

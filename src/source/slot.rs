@@ -3,7 +3,9 @@
 //! Follows DESIGN.md 3 "Events" for states. A state machine that is handed the time: it never reads
 //! a clock and never waits. A slow read runs on a thread of `smol::unblock`, which wakes the loop.
 
-use super::desk::{Desk, Shape, Shaped};
+use super::batch::Entry;
+use super::desk::{Desk, Shaped};
+use super::told::Told;
 use super::{BACKOFF_MS_MAX, Batch, Channel, Fault, REPUBLISH_MS, Sink, Source};
 use crate::hub::event::State;
 use smol::Task;
@@ -73,20 +75,9 @@ enum Stage {
 /// A reading that was published and is not gone.
 #[derive(Debug)]
 struct Reading {
-    /// What its source calls it.
-    topic: String,
-    shape: Shape,
-    last: Shaped,
+    told: Told,
     published_ms: u64,
     is_in_batch: bool,
-}
-
-impl Reading {
-    fn publish(&mut self, state: State, now_ms: u64, sink: &dyn Sink) {
-        self.last.state = state;
-        self.published_ms = now_ms;
-        sink.publish(&self.shape.topic, &self.last.value, state);
-    }
 }
 
 pub(super) struct Slot {
@@ -100,6 +91,8 @@ pub(super) struct Slot {
     failures: u32,
     stage: Stage,
     readings: Vec<Reading>,
+    /// What it gave last has not passed the desk that there is now.
+    has_new_desk: bool,
 }
 
 impl Slot {
@@ -115,7 +108,13 @@ impl Slot {
             failures: 0,
             stage: Stage::Idle(Box::new(Reader::new(source))),
             readings: Vec::new(),
+            has_new_desk: false,
         }
+    }
+
+    /// The same by another key.
+    pub(super) fn with_key(self, key: String) -> Slot {
+        Slot { key, ..self }
     }
 
     pub(super) fn key(&self) -> &str {
@@ -134,6 +133,7 @@ impl Slot {
     /// Reads or starts to read when it is time, publishes, and answers when to call again.
     pub(super) fn turn(&mut self, now_ms: u64, desk: &Desk) -> u64 {
         self.stage = match mem::replace(&mut self.stage, Stage::Gone) {
+            Stage::Idle(reader) if self.has_new_desk => self.pass_again(reader, now_ms, desk),
             Stage::Idle(mut reader) if now_ms >= self.due_ms => {
                 if reader.source.is_slow() {
                     Stage::Reading(smol::unblock(move || {
@@ -174,10 +174,10 @@ impl Slot {
         self.refreshed_ms = now_ms;
         let has_failed = self.merge(&reader.batch, now_ms, desk) || result.is_err();
         match result {
-            Ok(()) => self.settle_missing(State::Gone, now_ms, sink),
-            Err(Fault::Failed) => self.settle_missing(State::Error, now_ms, sink),
+            Ok(()) => self.settle_missing(State::Gone, sink),
+            Err(Fault::Failed) => self.settle_missing(State::Error, sink),
             Err(Fault::Vanished) => {
-                self.settle_missing(State::Gone, now_ms, sink);
+                self.settle_missing(State::Gone, sink);
                 return Stage::Gone;
             }
         }
@@ -202,46 +202,81 @@ impl Slot {
             let found = self
                 .readings
                 .iter_mut()
-                .find(|reading| reading.topic == entry.topic);
+                .find(|reading| reading.told.is_of(entry));
             if let Some(reading) = found {
                 reading.is_in_batch = true;
-                reading.shape.apply(entry, &mut self.next);
-                let is_news = self.next.is_news_after(&reading.last, &reading.shape);
+                let is_news = reading.told.hear(entry, &mut self.next);
                 // Half a period early rather than late: the next chance is a whole period away.
                 let age_ms = now_ms + self.period_ms / 2 - reading.published_ms;
                 if is_news || (self.next.state == State::Ok && age_ms >= REPUBLISH_MS) {
-                    mem::swap(&mut reading.last, &mut self.next);
-                    reading.publish(reading.last.state, now_ms, &*desk.sink);
+                    mem::swap(&mut reading.told.last, &mut self.next);
+                    reading.published_ms = now_ms;
+                    reading.told.publish(&*desk.sink);
                 }
             } else if desk.allows(&entry.topic) {
-                let mut reading = Reading {
-                    topic: entry.topic.clone(),
-                    shape: desk.shape(entry),
-                    last: Shaped::default(),
-                    published_ms: now_ms,
-                    is_in_batch: true,
-                };
-                desk.describe(&reading.shape);
-                reading.shape.apply(entry, &mut reading.last);
-                reading.publish(reading.last.state, now_ms, &*desk.sink);
-                self.readings.push(reading);
+                self.add(entry, now_ms, desk);
             }
         }
         errors > 0 && errors == batch.entries().len()
     }
 
+    fn add(&mut self, entry: &Entry, now_ms: u64, desk: &Desk) {
+        self.readings.push(Reading {
+            told: Told::new(entry, desk),
+            published_ms: now_ms,
+            is_in_batch: true,
+        });
+    }
+
+    /// Publishes as gone what `desk` does not want or names otherwise.
+    pub(super) fn leave(&mut self, desk: &Desk) {
+        self.readings.retain_mut(|reading| reading.told.leave(desk));
+    }
+
+    /// Publishes what is otherwise by `desk`, which all passes from now on.
+    pub(super) fn rejoin(&mut self, desk: &Desk) {
+        self.has_new_desk = true;
+        for reading in &mut self.readings {
+            reading.told.rejoin(desk);
+        }
+    }
+
+    /// Publishes what only a new desk wants; a source of nothing that is wanted ends.
+    fn pass_again(&mut self, reader: Box<Reader>, now_ms: u64, desk: &Desk) -> Stage {
+        self.has_new_desk = false;
+        if !desk.may_allow(reader.source.channels()) {
+            self.end(&*desk.sink);
+            return Stage::Gone;
+        }
+        for entry in reader.batch.entries() {
+            let is_there = self
+                .readings
+                .iter()
+                .any(|reading| reading.told.is_of(entry));
+            if !is_there && desk.allows(&entry.topic) {
+                self.add(entry, now_ms, desk);
+            }
+        }
+        for reading in &mut self.readings {
+            reading.is_in_batch = false;
+        }
+        Stage::Idle(reader)
+    }
+
+    /// Publishes all of it as gone.
+    pub(super) fn end(&mut self, sink: &dyn Sink) {
+        for mut reading in self.readings.drain(..) {
+            reading.told.settle(State::Gone, sink);
+        }
+    }
+
     /// Publishes readings that were not in the batch as `state`, and forgets those that are gone.
-    fn settle_missing(&mut self, state: State, now_ms: u64, sink: &dyn Sink) {
+    fn settle_missing(&mut self, state: State, sink: &dyn Sink) {
         self.readings.retain_mut(|reading| {
             if mem::take(&mut reading.is_in_batch) {
                 return true;
             }
-            if state == State::Error {
-                "null".clone_into(&mut reading.last.value);
-            }
-            if reading.last.state != state {
-                reading.publish(state, now_ms, sink);
-            }
+            reading.told.settle(state, sink);
             state != State::Gone
         });
     }
@@ -252,9 +287,9 @@ impl Slot {
         let mut good = self
             .readings
             .iter_mut()
-            .filter(|reading| reading.last.state == State::Ok);
+            .filter(|reading| reading.told.last.state == State::Ok);
         if now_ms >= stale_ms {
-            good.for_each(|reading| reading.publish(State::Stale, now_ms, sink));
+            good.for_each(|reading| reading.told.settle(State::Stale, sink));
             return u64::MAX;
         }
         if good.next().is_some() {
@@ -467,6 +502,74 @@ mod tests {
         }));
         assert_eq!(bench.wake_ms(1000), u64::MAX);
         assert_eq!(bench.turn(100_000), NOTHING);
+    }
+
+    /// A desk with these rules, that writes where that of `bench` does.
+    fn other_desk(bench: &Bench, rules: &str) -> Desk {
+        let layer = crate::config::Layer {
+            file: "",
+            text: rules,
+            is_profile: false,
+        };
+        let config = crate::config::Config::new(&[layer]).unwrap();
+        Desk::new(&config, Rc::clone(&bench.desk.sink))
+    }
+
+    /// What other rules make of what is there.
+    fn obey(bench: &mut Bench, rules: &str) -> Vec<String> {
+        bench.desk = other_desk(bench, rules);
+        bench.slot.leave(&bench.desk);
+        bench.slot.rejoin(&bench.desk);
+        bench.log.take()
+    }
+
+    #[test]
+    fn other_rules_count_at_once() {
+        let told = Told::new(|batch| {
+            batch.number(&TOLD[0], 2.0, 1);
+            batch.number(&Channel::fixed("b/secret", "B", "A"), 0.5, 1);
+            Ok(())
+        });
+        let mut bench = Bench::new(&told);
+        assert_eq!(bench.turn(0), ["a = An a [V]", "a 2 Ok"]);
+        let said = obey(&mut bench, "[[topic]]\nmatch = \"a\"\nlabel = \"New\"");
+        assert_eq!(said, ["a = New [V]"]);
+        assert_eq!(bench.turn(500), ["b/secret = B [A]", "b/secret 0.5 Ok"]);
+        let said = obey(
+            &mut bench,
+            "[[topic]]\nmatch = \"a\"\nscale = 10\nrename = \"c\"",
+        );
+        let want = ["a 2 Gone", "c = An a [V]", "c 20 Ok", "b/secret = B [A]"];
+        assert_eq!(said, want);
+        let said = obey(&mut bench, "[sources]\nexclude = [\"b/#\"]");
+        let want = ["c 20 Gone", "b/secret 0.5 Gone", "a = An a [V]", "a 2 Ok"];
+        assert_eq!(said, want);
+        assert_eq!(bench.turn(600), NOTHING);
+        assert!(bench.slot.is_there());
+        assert_eq!(
+            obey(&mut bench, "[sources]\nexclude = [\"#\"]"),
+            ["a 2 Gone"]
+        );
+        assert_eq!(bench.turn(700), NOTHING);
+        assert!(!bench.slot.is_there(), "nothing of it is wanted");
+    }
+
+    #[test]
+    fn an_error_stays_one_by_other_rules() {
+        let told = Told::new(give(1.0));
+        let mut bench = Bench::new(&told);
+        bench.turn(0);
+        told.tell(|_| Err(Fault::Failed));
+        assert_eq!(bench.turn(1000), ["a null Error"]);
+        let said = obey(&mut bench, "[[topic]]\nmatch = \"a\"\nrename = \"c\"");
+        assert_eq!(said, ["a null Gone", "c = An a [V]", "c null Error"]);
+        // One that only a rule found is none by another.
+        told.tell(give(1.0));
+        assert_eq!(bench.turn(1500), NOTHING);
+        assert_eq!(bench.turn(60_000), ["c 1 Ok"]);
+        let said = obey(&mut bench, "[[topic]]\nmatch = \"a\"\nmax = 0");
+        assert_eq!(said, ["c 1 Gone", "a = An a [V]", "a null Error"]);
+        assert_eq!(obey(&mut bench, ""), ["a = An a [V]", "a 1 Ok"]);
     }
 
     #[test]

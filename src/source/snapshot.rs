@@ -6,7 +6,7 @@
 use super::batch::Batch;
 use super::desk::{Desk, Shaped};
 use super::slot::Reader;
-use super::{About, Fault, KINDS, Known, Sink, Source, configured};
+use super::{About, Fault, KINDS, Known, Sink, Source, program};
 use crate::clock::boot_ms;
 use crate::config::Config;
 use crate::hub::event::State;
@@ -63,7 +63,8 @@ pub fn snapshot(config: &Config, sys_root: &Path, patience: Duration) -> Vec<Sna
         let sources = (kind.discover)(sys_root, &Known(&[]));
         found.extend(sources.into_iter().map(|source| (kind.name, source)));
     }
-    found.extend(configured(config));
+    let programs = config.source.iter().filter_map(program);
+    found.extend(programs.map(|program| ("exec", program)));
     let mut asked: Vec<(&'static str, Asked)> = Vec::new();
     for (kind, source) in found {
         if desk.may_allow(source.channels()) {

@@ -424,7 +424,7 @@ class Rights(Case):
         text = '[server]\nhosts = ["new.example"]\norigins = ["https://new.example"]\nheartbeat = 7\n'
         text += '[limits]\nviewers = 7\n[[topic]]\nmatch = "a"\nlabel = "A"\n'
         said = self.reload(common.QUIET + text)
-        self.assertIn("; what is new in heartbeat, viewers, [[topic]] counts after a restart\n", said)
+        self.assertIn("; what is new in viewers counts after a restart (", said)
         self.assertEqual(self.status("/topics", *host), 200)
         self.assertEqual(self.status("/topics/a", *origin), 200)
         self.assertRegex(self.log(), r"1 request was refused: its Host .*\(last from 127\.0\.0\.1\); hosts")

@@ -43,7 +43,10 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("peers", &["access", "connection"]),
     ("source", &["clock"]),
     ("doctor", &["clock"]),
-    ("server", &["clock", "resident", "sockets", "source"]),
+    (
+        "server",
+        &["clock", "resident", "sandbox", "sockets", "source"],
+    ),
 ];
 
 /// What only layer 4 and above may speak of.
