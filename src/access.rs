@@ -17,6 +17,7 @@ pub use crate::hub::readers::{Grant, Reader, Rights};
 use crate::hub::readers::{Unwritable, may_read};
 use crate::resource::Need;
 use crate::wire::request::{Head, Version, host_and_port};
+use crate::wire::websocket::handshake;
 use crate::wire::{Kind, Refusal};
 pub use address::{Network, Standing, UNKNOWN, owner};
 pub use origin::{Cors, Friend};
@@ -183,6 +184,10 @@ impl Policy {
                 return Err(if is_unnamed { UNNAMED } else { FAR });
             }
             Need::Read if self.read.is_empty() => return Err(CLOSED),
+            // What is said through a WebSocket may change something.
+            Need::Read if handshake::is_asked_for(head) => {
+                rights.is_local = self.check_local(head, from).is_ok();
+            }
             Need::Read => {}
             Need::Write => {
                 self.check_local(head, from).map_err(NotLocal::refusal)?;

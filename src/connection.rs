@@ -302,6 +302,11 @@ impl Connection {
         self.filled > 0
     }
 
+    /// Bytes of input that no request has used yet.
+    pub fn input_bytes(&self) -> usize {
+        self.filled
+    }
+
     /// Whether a request has begun and is not answered.
     pub fn is_in_body(&self) -> bool {
         matches!(self.state, State::Body { .. })

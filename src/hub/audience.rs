@@ -142,6 +142,35 @@ impl Patterns {
         fits.map_err(|_| PatternsFull)
     }
 
+    /// These, and more; the first that are named replace everything, which was meant by none.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn with(&self, more: &Patterns) -> Result<Patterns, PatternsFull> {
+        let mut all = Patterns::default();
+        for pattern in self.iter().chain(more.iter()).filter(|p| !p.is_empty()) {
+            all.add(pattern)?;
+        }
+        Ok(all)
+    }
+
+    /// These, without some: when none is left, nothing is wanted.
+    pub fn without(&self, some: &Patterns) -> Patterns {
+        let is_some = |pattern: &str| some.iter().any(|other| other == pattern);
+        if self.is_empty() && !is_some("#") {
+            return self.clone();
+        }
+        let mut rest = Patterns::default();
+        for pattern in self.iter().filter(|p| !p.is_empty() && !is_some(p)) {
+            rest.add(pattern).expect("they fitted with others");
+        }
+        if rest.is_empty() {
+            // A line without a pattern: no topic has that name.
+            rest.0.push('\n').expect("there is room for one byte");
+        }
+        rest
+    }
+
     fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.split_terminator('\n')
     }

@@ -7,6 +7,7 @@ use super::owners::Owners;
 use super::slots::Slots;
 use super::spans::Due;
 use super::spills;
+use super::websocket::Talk;
 use crate::hub::audience::Audiences;
 use crate::limits::INPUT_BYTES_MAX;
 
@@ -38,8 +39,12 @@ pub struct Limits {
 pub fn memory(limits: Limits) -> [Cost; 5] {
     // Each slot may stand once on the queue.
     let (slot, lists) = Slots::memory_bytes();
-    let slot =
-        slot + size_of::<u32>() + size_of::<Due>() + size_of::<u64>() + Owners::memory_bytes();
+    let slot = slot
+        + size_of::<u32>()
+        + size_of::<Due>()
+        + size_of::<Talk>()
+        + size_of::<u64>()
+        + Owners::memory_bytes();
     let audience = Audiences::memory_bytes(1) + lists;
     let page = slot + INPUT_BYTES_MAX + size_of::<Exchange>();
     let topic = crate::hub::topic::Topics::memory_bytes(1);

@@ -9,6 +9,7 @@ use crate::connection::{Asked, Connection, Turn};
 use crate::resource::{self, Listing, Plan, Reply};
 use crate::transport::Transport;
 use crate::wire::response::{self, Head, LAST_CHUNK, Length, write_head};
+use crate::wire::websocket::session::Session;
 
 /// Requests of one peer answered in a row before others get their turn.
 const PIPELINED_PER_TURN: usize = 16;
@@ -39,6 +40,8 @@ pub(super) struct Exchange {
     /// A request is answered, but for what waits in the spill and in `rest`.
     pub(super) answered: bool,
     body_begun: bool,
+    /// Of a WebSocket, in the middle of a message.
+    pub(super) session: Session,
 }
 
 impl Exchange {
@@ -52,6 +55,7 @@ impl Exchange {
             since_ms: now_ms,
             answered: false,
             body_begun: false,
+            session: Session::new(0),
         }
     }
 
@@ -70,7 +74,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// Makes a lent buffer the exchange of a peer.
-    fn open(&mut self, exchange: u16, slot: u32) {
+    pub(super) fn open(&mut self, exchange: u16, slot: u32) {
         let now_ms = self.now.ms;
         // Those before it may have been lent, but only looked into.
         while self.exchanges.len() <= usize::from(exchange) {
@@ -333,7 +337,11 @@ impl<O: Outlet> Peers<O> {
             }
             Err(refusal) => self.refuse(slot, &refusal),
         }
-        // A burst is handed on before it laps those who are reading as fast as they can.
+        self.flush_burst();
+    }
+
+    /// A burst is handed on before it laps those who are reading as fast as they can.
+    pub(super) fn flush_burst(&mut self) {
         let unflushed = self.hub.published_bytes - self.flushing.bytes;
         if unflushed > self.settings.ring_bytes as u64 / 4 {
             self.flush_all();

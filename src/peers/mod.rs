@@ -13,6 +13,7 @@
 //! - `presence`: when who is there is counted.
 //! - `shortage`: who gives way when buffers are short.
 //! - `sweep`: deadlines, heartbeats, ticks, draining.
+//! - `websocket`: viewers that speak.
 //! - `cost`: what all that is set aside for takes.
 
 mod cost;
@@ -28,6 +29,7 @@ mod slots;
 mod spans;
 mod subscribe;
 mod sweep;
+mod websocket;
 
 use std::collections::VecDeque;
 
@@ -42,6 +44,7 @@ use slots::{
     BLOCKED, HALF_CLOSED, List, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, Slots, Walk,
 };
 use spans::Due;
+use websocket::Talk;
 
 use core::net::IpAddr;
 
@@ -200,6 +203,12 @@ pub struct Peers<O> {
     dues: Vec<Due>,
     /// Which client's poll each slot holds, or held last; as far as any said so.
     clients: Vec<u64>,
+    /// What is kept of viewers that speak, by slot; as far as there were any.
+    talks: Vec<Talk>,
+    /// When those are pinged; `u64::MAX` while there are none.
+    ping_ms: u64,
+    /// What they say is heard here.
+    said: Vec<u8>,
     /// Everything is rendered here: room for a head, then an answer or a run of events.
     scratch: Vec<u8>,
     /// A head is written here, before it is known where it begins.
@@ -250,6 +259,9 @@ impl<O: Outlet> Peers<O> {
             spilled: vec![Spilled::NOTHING; usize::from(spills(settings.viewers))],
             dues: Vec::with_capacity(slots),
             clients: Vec::with_capacity(slots),
+            talks: Vec::with_capacity(slots),
+            ping_ms: u64::MAX,
+            said: vec![0; INPUT_BYTES_MAX],
             scratch: vec![0; SCRATCH_BYTES],
             head: vec![0; RESPONSE_HEAD_BYTES_MAX],
             value: vec![0; EVENT_BYTES_MAX],
@@ -382,7 +394,7 @@ impl<O: Outlet> Peers<O> {
             Phase::Idle { .. } if self.slots[slot].spill == NO_BUFFER => self.begin(slot),
             Phase::Busy { .. } => self.read(slot),
             Phase::Ending { .. } | Phase::Closing { .. } => self.discard(slot),
-            _ => {}
+            _ => self.hear_out(slot),
         }
     }
 
@@ -454,7 +466,10 @@ impl<O: Outlet> Peers<O> {
             Phase::Busy { .. } => self.go_on(slot),
             Phase::Idle { .. } if self.slots[slot].is(READABLE) => self.begin(slot),
             Phase::Ending { .. } => self.shut(slot),
-            _ => self.pump(slot, 0, false),
+            _ => {
+                self.pump(slot, 0, false);
+                self.hear_out(slot);
+            }
         }
     }
 
@@ -545,6 +560,7 @@ impl<O: Outlet> Peers<O> {
             return;
         }
         let owes = self.owes(slot);
+        self.end_talk(slot);
         self.set_phase(slot, Phase::Free);
         match phase {
             Phase::Busy { exchange } => self.release(exchange),

@@ -53,7 +53,7 @@ impl<O: Outlet> Peers<O> {
         let slow = rows.filter(|(exchange, entry)| {
             let had = match self.slots[entry.slot].phase {
                 Phase::Busy { exchange } | Phase::Poll { exchange, .. } => exchange,
-                _ => NO_BUFFER,
+                _ => self.input_of_talk(entry.slot),
             };
             let patience_ms = match self.is_headless(entry.slot) {
                 true => SLOW_HEAD_MS,

@@ -146,6 +146,7 @@ impl<O: Outlet> Peers<O> {
         let framing = Framing::of(wish.framing);
         let bytes = put_end(&mut scratch, 0, framing, &wish.callback, &end);
         self.scratch = scratch;
+        self.end_talk(slot);
         self.set_phase(
             slot,
             Phase::Ending {

@@ -122,6 +122,9 @@ impl<O: Outlet> Peers<O> {
         if reason == Reason::Full && framing.row().accept != "text/event-stream" {
             return self.refuse(slot, &FULL);
         }
+        if framing.is_socket() {
+            return self.refuse(slot, &DRAINING);
+        }
         let retry_ms = self.retry_ms(reason);
         let length = self.stream_head(self.asked(slot), framing.row());
         let callback = self.wish().callback.clone();
@@ -149,10 +152,16 @@ impl<O: Outlet> Peers<O> {
             Place::Replay { offset: 0 }
         };
         self.set_phase(slot, Phase::of_viewer(index, start.cursor, place));
-        self.release(exchange);
+        match opening.upgrade {
+            Some(_) => self.begin_talk(slot, exchange),
+            None => self.release(exchange),
+        }
         self.count_in(index);
         self.begin_span(slot, index, opening.span_in(framing.row()));
-        let prefix = self.stream_head(asked, framing.row());
+        let prefix = match &opening.upgrade {
+            Some(how) => self.upgrade_head(asked, how),
+            None => self.stream_head(asked, framing.row()),
+        };
         let retry_ms = 2_000 + self.jitter(3_001);
         let mut scratch = core::mem::take(&mut self.scratch);
         let mut out = Writer::resume(&mut scratch, prefix);
@@ -171,6 +180,7 @@ impl<O: Outlet> Peers<O> {
         let prefix = out.len();
         self.scratch = scratch;
         self.pump(slot, prefix, true);
+        self.hear_out(slot);
     }
 
     /// The audience of the request in hand.
@@ -179,13 +189,25 @@ impl<O: Outlet> Peers<O> {
             unreachable!("only a subscription is opened");
         };
         let index = self.hub.join(&subscription.wish)?;
+        self.open_lists(index);
+        Some(index)
+    }
+
+    /// The audience with this wish.
+    pub(super) fn join_as(&mut self, wish: &Wish) -> Option<u32> {
+        let index = self.hub.join(wish)?;
+        self.open_lists(index);
+        Some(index)
+    }
+
+    /// An audience that nobody is in yet has no lists.
+    fn open_lists(&mut self, index: u32) {
         if self.hub.audiences.audience(index).members == 0 {
             // It may have the place of one that waited for its polls.
             self.held = None;
             self.slots.open(List::front(index));
             self.slots.open(List::behind(index));
         }
-        Some(index)
     }
 
     pub(super) fn count_in(&mut self, index: u32) {
@@ -298,10 +320,16 @@ pub(super) fn put_end(
     let dress = framing.dress(callback);
     let mut out = Writer::resume(scratch, from);
     let put = framing.chunk(&mut out, |out| (framing.row().end)(end, dress, out));
-    put.and_then(|()| framing.end(&mut out))
+    put.and_then(|()| framing.end_stream(end, &mut out))
         .expect("a few words fit");
     out.len()
 }
+
+const DRAINING: Refusal = Refusal::new(
+    503,
+    "the server is going down; try again after the seconds in Retry-After",
+)
+.kind(Kind::Full);
 
 const FULL: Refusal = Refusal::new(
     503,

@@ -42,6 +42,7 @@ impl<O: Outlet> Peers<O> {
         self.sweep_list(List::ENDING, STALL_MS);
         self.sweep_list(List::CLOSING, LINGER_MS);
         self.sweep_busy();
+        self.sweep_talks();
         self.look_again();
         self.share_spills();
         for index in 0..self.hub.audiences.end() {
@@ -244,7 +245,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// A member of an `interval` that fell behind waits for its tick, not for events.
-    fn waiting_or(&self, place: Place, audience: u32, cursor: Seq) -> Phase {
+    pub(super) fn waiting_or(&self, place: Place, audience: u32, cursor: Seq) -> Phase {
         let waits = self.hub.audiences.audience(audience).wish.interval_ms > 0;
         Phase::of_viewer(audience, cursor, if waits { Place::Waiting } else { place })
     }

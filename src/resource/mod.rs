@@ -5,6 +5,7 @@ pub mod condition;
 pub mod health;
 pub mod metrics;
 pub mod page;
+pub mod said;
 pub mod session;
 pub mod topics;
 

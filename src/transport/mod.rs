@@ -9,6 +9,7 @@ mod longpoll;
 mod sse;
 mod stream;
 pub mod subscription;
+pub mod websocket;
 mod xml;
 
 use core::fmt;
@@ -18,6 +19,7 @@ use crate::hub::event::{Event, Seq};
 use crate::limits::CALLBACK_BYTES_MAX;
 use crate::wire::request::Version;
 use crate::wire::response::{LAST_CHUNK, write_chunk};
+use crate::wire::websocket::{HEADER_ROOM, Kind, Opcode, close_frame};
 
 /// `LOG-SEQ`.
 #[derive(Clone, Copy, Debug)]
@@ -205,6 +207,8 @@ impl fmt::Debug for Transport {
 pub struct Dress<'a> {
     /// Whether events carry their value's JSON text only: `format=raw`.
     pub is_raw: bool,
+    /// Whether messages are binary: see `websocket`.
+    pub is_binary: bool,
     /// The function that takes messages, or the origin they are posted to; see `iframe`, `jsonp`.
     pub callback: &'a str,
 }
@@ -254,10 +258,13 @@ pub static TRANSPORTS: &[Transport] = &[
     xml::ROW,
     jsonp::ROW,
     iframe::ROW,
+    websocket::ROW,
 ];
 
 /// The row that is meant when nothing else is.
 pub const LONGPOLL: u8 = 2;
+/// The row whose messages are frames.
+pub const WEBSOCKET: u8 = 6;
 
 /// All that decides how bytes look on the wire; equal framings get equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,6 +275,8 @@ pub struct Framing {
     pub version: Version,
     /// Whether events carry their value only.
     pub is_raw: bool,
+    /// Whether messages are binary; only a WebSocket's can be.
+    pub is_binary: bool,
     /// Whether the connection closes behind an answer.
     pub last: bool,
 }
@@ -277,20 +286,23 @@ impl Framing {
     pub fn code(self) -> u16 {
         u16::from(self.transport) << 3
             | u16::from(self.last) << 2
-            | u16::from(self.version == Version::Http11) << 1
+            | u16::from(self.version == Version::Http11 && !self.is_binary) << 1
             | u16::from(self.is_raw)
     }
 
     /// The framing with this number.
     pub fn of(code: u16) -> Framing {
+        // A WebSocket is never HTTP/1.0: the same bit says that it is binary.
+        let is_socket = code >> 3 == u16::from(WEBSOCKET);
+        let is_new = code & 2 != 0;
         Framing {
             transport: (code >> 3) as u8,
             last: code & 4 != 0,
-            version: if code & 2 != 0 {
-                Version::Http11
-            } else {
-                Version::Http10
+            version: match is_new || is_socket {
+                true => Version::Http11,
+                false => Version::Http10,
             },
+            is_binary: is_socket && !is_new,
             is_raw: code & 1 != 0,
         }
     }
@@ -304,20 +316,43 @@ impl Framing {
     pub fn dress(self, callback: &str) -> Dress<'_> {
         Dress {
             is_raw: self.is_raw,
+            is_binary: self.is_binary,
             callback,
         }
     }
 
-    /// Writes what `write` writes as one chunk, or bare to HTTP/1.0. All or nothing; an empty one
-    /// leaves no trace, for it would end the body.
+    /// Whether its messages are frames of a WebSocket.
+    pub fn is_socket(self) -> bool {
+        self.transport == WEBSOCKET
+    }
+
+    /// Writes what `write` writes as one chunk, bare to HTTP/1.0, or as a frame of a WebSocket. All
+    /// or nothing; an empty one leaves no trace, for it would end the body.
     pub fn chunk<'a>(
         self,
         out: &mut Writer<'a>,
         write: impl FnOnce(&mut Writer<'a>) -> Result<(), Full>,
     ) -> Result<(), Full> {
+        let start = out.len();
+        if self.is_socket() {
+            let kind = match self.is_binary {
+                true => Kind::Binary,
+                false => Kind::Text,
+            };
+            let written = out.put(HEADER_ROOM).and_then(|()| write(out));
+            return close_frame(Opcode::Message(kind), written, start, out);
+        }
         match self.version {
             Version::Http10 => out.whole(write),
             Version::Http11 => write_chunk(out, write),
+        }
+    }
+
+    /// Writes the end of a stream, behind what says why it ends.
+    pub fn end_stream(self, end: &End<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
+        match self.is_socket() {
+            true => websocket::close(end).put(out),
+            false => self.end(out),
         }
     }
 

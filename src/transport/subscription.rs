@@ -1,7 +1,10 @@
 //! What a subscriber asks for, read from a request's query and fields (DESIGN.md 3, "Connecting and
 //! resuming"). The same parameters on every transport. It never looks at the hub.
 
-use super::{Callback, Framing, LONGPOLL, Shape, Span, TRANSPORTS, Transport, iframe, xml};
+use super::websocket::{self, Upgrade};
+use super::{
+    Callback, Framing, LONGPOLL, Shape, Span, TRANSPORTS, Transport, WEBSOCKET, iframe, xml,
+};
 use crate::hub::audience::{Patterns, Wish};
 use crate::hub::event::Seq;
 use crate::hub::readers::Reader;
@@ -10,6 +13,7 @@ use crate::name;
 use crate::wire::Refusal;
 use crate::wire::request::Head;
 use crate::wire::text::{Query, accepts_exactly, decimal, percent_decode};
+use crate::wire::websocket::handshake;
 
 /// Where a subscriber wants to go on.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -74,6 +78,8 @@ pub struct Opening {
     pub client: u64,
     /// Whether a poll that nothing came for is a 304 (RFC 9110 section 13.1.2).
     pub is_conditional: bool,
+    /// How it is opened, if it is a WebSocket.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// A domain's name.
@@ -95,8 +101,11 @@ const TIMEOUT_DEFAULT_MS: u64 = 25_000;
 /// More padding than any engine ever held back.
 const PADDING_MAX: f64 = 8192.0;
 
-/// The transport that `Accept` chooses at `/events`: the one wanted most, else long-polling.
+/// The transport that is chosen at `/events`: a WebSocket by Upgrade, else by `Accept` the one wanted most, else long-polling.
 pub fn negotiate(head: &Head<'_>) -> u8 {
+    if handshake::is_asked_for(head) {
+        return WEBSOCKET;
+    }
     let accept = head.field("accept").unwrap_or_default();
     let wants = |media| accepts_exactly(accept, media).unwrap_or(0);
     // Who opens it in a browser accepts XML, too, but would rather see text.
@@ -171,14 +180,22 @@ impl Subscription {
                 domain: Domain::new(),
                 client: 0,
                 is_conditional: false,
+                upgrade: None,
             },
         };
         let mut framing = Framing {
             transport,
             version: head.version,
             is_raw: false,
+            is_binary: false,
             last: !head.wants_keep_alive(),
         };
+        if framing.is_socket() {
+            subscription.opening.upgrade = Some(Upgrade {
+                accept: handshake::accept(head)?,
+                has_protocol: handshake::offers(head, websocket::PROTOCOL),
+            });
+        }
         let mut patterns_seen = 0;
         for (key, value) in Query::new(head.query) {
             let mut decoded = [0; 2 * PATTERNS_BYTES_MAX];
@@ -248,7 +265,8 @@ impl Subscription {
                 let bytes = number(value.as_bytes(), bad, 0.0, PADDING_MAX)?;
                 self.opening.padding = Some(bytes as usize);
             }
-            b"limit" => {
+            // A WebSocket goes on until somebody closes it: nobody keeps all of it.
+            b"limit" if !framing.is_socket() => {
                 let bad = Refusal::new(400, "limit is a number of bytes from 4096 to 1000000000");
                 self.opening.limit = Some(number(value.as_bytes(), bad, 4096.0, 1e9)? as u64);
             }
@@ -263,7 +281,10 @@ impl Subscription {
                 self.opening.domain = iframe::domain(value)?;
             }
             b"format" => match value {
-                "raw" => framing.is_raw = true,
+                "raw" => (framing.is_raw, framing.is_binary) = (true, false),
+                "postcard" if framing.is_socket() => {
+                    (framing.is_raw, framing.is_binary) = (false, true);
+                }
                 _ => {
                     return Err(Refusal::new(
                         400,

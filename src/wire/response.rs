@@ -132,12 +132,17 @@ pub fn write_chunk<'a>(
     close_chunk(written, start, out)
 }
 
-const CHUNK_SIZE: &[u8; 6] = b"0000\r\n";
+/// What is kept free for a chunk's size.
+pub(crate) const CHUNK_SIZE: &[u8; 6] = b"0000\r\n";
 
 /// Writes the size of the chunk that began at `start`, and its end; or takes it back. Not inlined:
 /// once is enough for all that is written in chunks.
 #[inline(never)]
-fn close_chunk(written: Result<(), Full>, start: usize, out: &mut Writer<'_>) -> Result<(), Full> {
+pub(crate) fn close_chunk(
+    written: Result<(), Full>,
+    start: usize,
+    out: &mut Writer<'_>,
+) -> Result<(), Full> {
     let bytes = (out.len() - start).saturating_sub(CHUNK_SIZE.len());
     if written.is_err() || bytes == 0 || out.room() < 2 {
         out.truncate(start);

@@ -149,7 +149,7 @@ pub fn put_frame(opcode: Opcode, payload: &[u8], out: &mut Writer<'_>) -> Result
 }
 
 /// What `write_frame` keeps free in front of a payload whose length is not known yet.
-const HEADER_ROOM: [u8; 4] = [0; 4];
+pub(crate) const HEADER_ROOM: &[u8; 4] = &[0; 4];
 
 /// Writes what `write` writes as one frame, all or nothing: at most 65,535 bytes, more than is ever
 /// rendered at once. An empty payload leaves no trace.
@@ -159,14 +159,14 @@ pub fn write_frame<'a>(
     write: impl FnOnce(&mut Writer<'a>) -> Result<(), Full>,
 ) -> Result<(), Full> {
     let start = out.len();
-    let written = out.put(&HEADER_ROOM).and_then(|()| write(out));
+    let written = out.put(HEADER_ROOM).and_then(|()| write(out));
     close_frame(opcode, written, start, out)
 }
 
 /// Writes the header of the frame that began at `start`; or takes it back. Not inlined: once is
 /// enough for all that is written in frames.
 #[inline(never)]
-fn close_frame(
+pub(crate) fn close_frame(
     opcode: Opcode,
     written: Result<(), Full>,
     start: usize,

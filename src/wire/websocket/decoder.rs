@@ -110,9 +110,14 @@ impl Decoder {
         self.filled += bytes;
     }
 
-    /// Whether the input holds anything that is still needed, as of the last `Nothing`.
-    pub fn holds_input(&self) -> bool {
-        self.filled > 0
+    /// Bytes of input there are.
+    pub fn input_bytes(&self) -> usize {
+        self.filled
+    }
+
+    /// Whether no message has begun, nor a frame, and there is no input.
+    pub fn is_at_rest(&self) -> bool {
+        self.filled == 0 && self.frame.is_none() && self.kind.is_none()
     }
 
     /// Whatever there is and may come is of no interest.
@@ -232,8 +237,8 @@ impl Decoder {
         Ok(Some(Received::Message(kind, at)))
     }
 
-    /// Brings to the front what is needed.
-    fn compact(&mut self, input: &mut [u8]) {
+    /// Brings to the front what is needed, and forgets the rest.
+    pub fn compact(&mut self, input: &mut [u8]) {
         if self.start > 0 && self.len > 0 {
             input.copy_within(self.start..self.start + self.len, 0);
         }
@@ -655,17 +660,18 @@ pub(super) mod tests {
             decoder.spare(&mut input)[..raw.len()].copy_from_slice(raw);
             decoder.received(raw.len());
             while decoder.next(&mut input).unwrap() != Received::Nothing {}
-            decoder.holds_input()
+            (decoder.input_bytes(), decoder.is_at_rest())
         };
         let text = frame(TEXT_FRAME, true, b"abc");
-        assert!(!feed(&[&text[..], &text].concat()));
-        assert!(feed(&text[..1]));
+        assert_eq!(feed(&[&text[..], &text].concat()), (0, true));
+        assert_eq!(feed(&text[..1]), (1, false));
         // A header that was read is no input any more.
-        assert!(!feed(&text[1..6]));
-        assert!(feed(&text[6..7]));
-        assert!(!feed(&text[7..]));
-        assert!(!feed(&frame(Ping, true, b"abc")));
-        assert!(feed(&frame(Ping, true, b"abc")[..8]));
+        assert_eq!(feed(&text[1..6]), (0, false));
+        assert_eq!(feed(&text[6..7]), (1, false));
+        assert_eq!(feed(&text[7..]), (0, true));
+        assert_eq!(feed(&frame(Ping, true, b"abc")), (0, true));
+        assert_eq!(feed(&frame(TEXT_FRAME, false, b"")), (0, false));
+        assert_eq!(feed(&frame(Continuation, true, b"a")), (0, true));
     }
 
     /// Messages as a client of another hand sends them, and the frames that it makes of ours.

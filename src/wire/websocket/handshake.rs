@@ -41,18 +41,22 @@ impl Accept {
     }
 }
 
+/// Whether a request asks for a WebSocket, whatever else it lacks.
+pub fn is_asked_for(head: &Head<'_>) -> bool {
+    let mut upgrades = head.fields("upgrade");
+    head.method == Method::Get
+        && head.version == Version::Http11
+        && upgrades.any(|list| has_token(list, "websocket"))
+}
+
 /// What accepts the WebSocket that this request asks for.
 ///
 /// # Errors
 /// 426 when it asks for none, or for another version; 400 for a key that is none, and for a body:
 /// what stands behind the head are frames.
 pub fn accept(head: &Head<'_>) -> Result<Accept, Refusal> {
-    let lists = |name, token| head.fields(name).any(|list| has_token(list, token));
-    let asks = head.method == Method::Get
-        && head.version == Version::Http11
-        && lists("upgrade", "websocket")
-        && lists("connection", "upgrade");
-    if !asks {
+    let mut options = head.fields("connection");
+    if !is_asked_for(head) || !options.any(|list| has_token(list, "upgrade")) {
         return Err(UPGRADE);
     }
     let mut versions = head.fields("sec-websocket-version");

@@ -51,9 +51,19 @@ impl Session {
         self.decoder.received(bytes);
     }
 
-    /// Whether the input must be kept until there is more of it, as of the last `More`.
-    pub fn holds_input(&self) -> bool {
-        self.decoder.holds_input()
+    /// Bytes of input there are.
+    pub fn input_bytes(&self) -> usize {
+        self.decoder.input_bytes()
+    }
+
+    /// Whether nothing is begun and there is no input: nothing of it is to be kept.
+    pub fn is_at_rest(&self) -> bool {
+        self.decoder.is_at_rest()
+    }
+
+    /// Brings the input that is still needed to the front: it may go elsewhere.
+    pub fn compact(&mut self, input: &mut [u8]) {
+        self.decoder.compact(input);
     }
 
     /// Goes on with what was received, until it is used up or means something.
@@ -180,7 +190,7 @@ mod tests {
         assert_eq!(out.written(), b"\x8a\x01x");
         let mut out = Writer::new(&mut bytes);
         assert_eq!(session.advance(&mut input, &mut out), Ok(Turn::More));
-        assert!(out.is_empty() && !session.holds_input());
+        assert!(out.is_empty() && session.is_at_rest());
     }
 
     #[test]
@@ -198,6 +208,6 @@ mod tests {
             assert_eq!(session.advance(&mut input, &mut out), Ok(Turn::Closed));
         }
         assert_eq!(out.written(), b"\x88\x02\x03\xe9");
-        assert!(!session.holds_input());
+        assert!(session.is_at_rest());
     }
 }
