@@ -1,9 +1,10 @@
 //! Received frames to whole messages, in the buffer they came in (RFC 6455 sections 5.2 to 5.6,
 //! 7.1.5 and 8.1).
 //!
-//! Payloads are unmasked where they stand and moved together, so that a message is one run of bytes
-//! however it was cut. What is wrong is said as soon as it is certain: a length is judged when it is
-//! announced, text when it cannot become UTF-8 any more. It owns no buffer and answers nothing.
+//! Payloads are unmasked where they stand and moved together, so that a message is one run of
+//! bytes however it was cut. What is wrong is said as soon as it is certain: a length is judged
+//! when it is announced, text when it cannot become UTF-8 any more. It owns no buffer and answers
+//! nothing.
 
 use core::ops::Range;
 

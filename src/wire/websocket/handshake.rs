@@ -2,7 +2,7 @@
 //! 4.2). It decides nothing about origins and rights, and never writes the answer.
 
 use data_encoding::BASE64;
-use sha1_smol::Sha1;
+use sha1::Sha1;
 
 use crate::wire::Refusal;
 use crate::wire::request::{Framing, Head, Method, Version};
