@@ -175,24 +175,26 @@ impl<O: Outlet> Peers<O> {
 
     /// Hears messages while they can be answered; whether there was any.
     fn hear_some(&mut self, slot: u32, session: &mut Session, input: &mut [u8]) -> bool {
-        for heard in 0..MESSAGES_PER_TURN {
+        let mut has_heard = false;
+        for _ in 0..MESSAGES_PER_TURN {
             if let Phase::Front { audience } = self.slots[slot].phase {
                 self.settle(audience);
             }
             if !self.is_between_frames(slot) {
-                return heard > 0;
+                return has_heard;
             }
             self.run_forget();
             let mut out = Writer::new(&mut self.scratch[..OUTPUT_BYTES_MAX]);
             let turn = session.advance(input, &mut out);
             let bytes = out.len();
+            has_heard |= matches!(turn, Ok(Turn::Message(..)));
             match turn {
                 Err(Full) => {
                     self.say(slot, bytes);
                 }
                 Ok(Turn::More) => {
                     if (bytes == 0 || self.say(slot, bytes)) && !self.listen(slot, session, input) {
-                        return heard > 0;
+                        return has_heard;
                     }
                 }
                 Ok(Turn::Message(Kind::Text, at)) => self.carry_out(slot, &input[at], bytes),
@@ -201,7 +203,7 @@ impl<O: Outlet> Peers<O> {
             }
         }
         self.enqueue(slot);
-        true
+        has_heard
     }
 
     /// Reads more; whether there was any.
