@@ -18,10 +18,6 @@ use crate::wire::response::write_reason;
 
 /// What a client wants.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "boxing it would allocate for each message"
-)]
 pub enum Said<'a> {
     /// These patterns, too.
     Subscribe {

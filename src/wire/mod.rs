@@ -40,7 +40,7 @@
 //! | 6.6.1 | Date where there is a clock, none where there is not | every case; golden `uptime` |
 //! | 7.4 | an https resource only through TLS; a foreign host should be 421 | 03, 05 |
 //! | 7.6.1 | Connection takes no other field away here | 14 |
-//! | 7.8 | Upgrade may be ignored, and is in HTTP/1.0 | 16: no protocol is upgraded to |
+//! | 7.8 | Upgrade may be ignored, and is in HTTP/1.0 | 16; websocket alone: golden `websocket` |
 //! | 8.6 | no Content-Length in 1xx and 204; a list of lengths is refused or one | 02, 13; 08 |
 //! | 9.1 | GET and HEAD; methods are case-sensitive | 02 |
 //! | 9.3.2 | no content in an answer to HEAD | 02, 12, 14: refusals and late heads, too |
@@ -50,6 +50,7 @@
 //! | 11.6.1, 15.5.2 | WWW-Authenticate in 401 | golden `session` and `rights` |
 //! | 13.1 | If-Match and If-None-Match are looked at before the method | 06, 17 |
 //! | 14.2 | Range that is not understood is ignored | all are: 06 |
+//! | 15.2.2, 15.5.22 | Upgrade in 101 and 426 | golden `websocket` |
 //! | 15 | no content in 1xx, 204 and 304 | every case |
 //!
 //! Choices where it says "should" or "may", against smuggling: a later minor version is refused,
@@ -64,9 +65,8 @@
 //!   chunked. RFC 9112 section 10 (message/http) and RFC 9110 section 9.3.8: TRACE is 501, for it
 //!   shows fields to scripts.
 //! - RFC 9112 section 9.7, RFC 9110 sections 4.2.2 and 4.3.3: there is no TLS here.
-//! - RFC 9110 sections 7.8 and 15.2.2 (101): no protocol is switched to; 11.7 (407): this is no
-//!   proxy; 14.3 to 14.5 and 15.3.7: no ranges; 15.4: no redirect but the 303 that answers the form
-//!   of a sign-in; 15.5.22 (426): not sent.
+//! - RFC 9110 section 11.7 (407): this is no proxy; 14.3 to 14.5 and 15.3.7: no ranges; 15.4: no
+//!   redirect but the 303 that answers the form of a sign-in.
 //! - RFC 9110 section 9.3.4 (201 of a PUT that creates): PUT adds an event to the log as POST does.
 //!   What a GET shows then is the newest event, never what was sent as it was.
 //! - RFC 9110 sections 13.1.3 and 13.1.4: no resource has a date of modification.

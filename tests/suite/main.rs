@@ -18,3 +18,4 @@ mod sim;
 mod strangers;
 mod support;
 mod tidy;
+mod websocket;
