@@ -29,6 +29,7 @@
 //! - No queue per viewer: the log is the queue, the cursor is the back-pressure.
 //! - No socket, clock, task or thread below L4.
 //! - No allocation between a published event and a socket.
+//! - No compression of WebSockets: permessage-deflate is a window of state for each connection.
 //! - No lock on the event path, no recursion on a peer's input, no write to a disk.
 
 pub mod board;
