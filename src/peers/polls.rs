@@ -7,6 +7,7 @@ use super::*;
 use crate::access::Cors;
 use crate::buffer::Writer;
 use crate::hub::audience::TopicSet;
+use crate::hub::readers::Reader;
 use crate::hub::{Lost, Plan};
 use crate::transport::Open;
 use crate::wire::response::{self, Head, Length, write_head};
@@ -104,11 +105,25 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// Answers the poll that a client still holds, if any: it asks anew.
-    pub(super) fn release_older(&mut self, client: u64) {
-        let held = self.clients.iter().position(|name| *name == client);
-        if let Some(slot) = held.filter(|_| client != 0) {
-            self.clients[slot] = 0;
-            self.expire_poll(slot as u32);
+    /// One with other rights is another client, whatever it is called.
+    pub(super) fn release_older(&mut self, client: u64, reader: Reader) {
+        if client == 0 {
+            return;
+        }
+        let named = (0..)
+            .zip(&self.clients)
+            .filter(|(_, name)| **name == client);
+        let mut held = named.filter_map(|(slot, _)| match self.slots[slot].phase {
+            Phase::Poll { audience, .. } => Some((slot, audience)),
+            _ => None,
+        });
+        let audiences = &self.hub.audiences;
+        let is_its =
+            |(_, audience): &(u32, u32)| audiences.audience(*audience).wish.reader == reader;
+        if let Some((slot, audience)) = held.find(is_its) {
+            // It may be about to get something: that is not left out.
+            self.settle(audience);
+            self.expire_poll(slot);
         }
     }
 

@@ -237,7 +237,7 @@ impl<O: Outlet> Peers<O> {
 
     /// A poll is answered at once if there is anything to say, else held.
     fn poll(&mut self, slot: u32, opening: &Opening) {
-        self.release_older(opening.client);
+        self.release_older(opening.client, self.wish().reader);
         let audience = self.hub.audiences.find(self.wish());
         let set = match audience {
             Some(index) => self.hub.audiences.audience(index).set,

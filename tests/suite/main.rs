@@ -3,6 +3,7 @@
 
 mod alloc;
 mod churn;
+mod clients;
 mod conformance;
 mod content;
 mod corpus;
