@@ -6,7 +6,7 @@
 //!
 //! - `slots`: the slab, its lists, the buffer pools.
 //! - `exchange`: a peer that asks: read, process, answer.
-//! - `fanout`: events to viewers: one rendering for each audience, one send for each member.
+//! - `fanout`: events to viewers: one rendering for each audience (`run`), one send for each member.
 //! - `subscribe`: how a viewer or a poll begins; `spans`: how some viewers' streams end.
 //! - `polls`: how polls are answered; `refuse`: how what is refused is.
 //! - `rights`, `owners`: who may connect how often, signing in, rights that change.
@@ -24,6 +24,7 @@ mod polls;
 mod presence;
 mod refuse;
 mod rights;
+mod run;
 mod shortage;
 mod slots;
 mod spans;
@@ -36,10 +37,11 @@ use std::collections::VecDeque;
 pub use cost::{Cost, Limits, memory};
 
 use exchange::{CONTINUE, Exchange};
-use fanout::{Flushing, Run};
+use fanout::Flushing;
 use owners::Owners;
 use polls::Held;
 pub use rights::TOO_MANY;
+use run::Run;
 use slots::{
     BLOCKED, HALF_CLOSED, List, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, Slots, Walk,
 };

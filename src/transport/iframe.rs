@@ -1,9 +1,10 @@
 //! The hidden iframe ("forever frame"): an endless HTML document whose scripts call the page.
 //!
-//! `callback=parent.NAME` calls a function of the page, which must be of our origin, or share
-//! a `domain` with us in old browsers. `origin=ORIGIN` posts to a page of another origin that `[server]
-//! cors` names. A frame that breaks tells nobody, in any browser: the page has to notice that
-//! heartbeats stay away. One that is long enough says so and loads itself anew, from where it is.
+//! `callback=parent.NAME` calls a function of the page, which must be of our origin, or share a
+//! `domain` with us in old browsers. `origin=ORIGIN` posts to a page of another origin that
+//! `[server] cors` names. A frame that breaks tells nobody, in any browser: the page has to notice
+//! that heartbeats stay away. One that is long enough says so and loads itself anew, from where it
+//! is.
 //!
 //! A page of a stranger could name any function of ours as the callback. So the first script stops
 //! everything unless the page may be looked into, which only our own may.

@@ -101,7 +101,8 @@ const TIMEOUT_DEFAULT_MS: u64 = 25_000;
 /// More padding than any engine ever held back.
 const PADDING_MAX: f64 = 8192.0;
 
-/// The transport that is chosen at `/events`: a WebSocket by Upgrade, else by `Accept` the one wanted most, else long-polling.
+/// The transport that is chosen at `/events`: a WebSocket by Upgrade, else by `Accept` the one
+/// wanted most, else long-polling.
 pub fn negotiate(head: &Head<'_>) -> u8 {
     if handshake::is_asked_for(head) {
         return WEBSOCKET;
