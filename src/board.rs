@@ -226,6 +226,16 @@ const KEYS: &[Key] = &[
         of: |limits| limits.history_bytes as u64,
         set: |limits, count| limits.history_bytes = count as usize,
     },
+    Key {
+        name: "pictures",
+        of: |limits| limits.pictures.into(),
+        set: |limits, count| limits.pictures = count as u32,
+    },
+    Key {
+        name: "picture_bytes",
+        of: |limits| limits.picture_bytes as u64,
+        set: |limits, count| limits.picture_bytes = count as usize,
+    },
 ];
 
 /// What is wrong when `limits` cost more bytes than the profile's `memory`, and which numbers of

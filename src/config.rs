@@ -105,6 +105,10 @@ pub struct Limits {
     pub topics: u32,
     /// Bytes of history in memory; 0 keeps none.
     pub history_bytes: usize,
+    /// Topics that may have pictures.
+    pub pictures: u32,
+    /// Bytes of the largest picture.
+    pub picture_bytes: usize,
     /// Connections from one address.
     pub per_address: u32,
 }
@@ -230,6 +234,8 @@ impl Config {
                 ring_bytes: 0,
                 topics: 0,
                 history_bytes: 0,
+                pictures: 0,
+                picture_bytes: 0,
                 per_address: 0,
             },
             jsonp: Jsonp::default(),
@@ -354,6 +360,11 @@ impl Config {
             (
                 "history_bytes",
                 Slot::Bytes(&mut limits.history_bytes, 0, 1 << 30),
+            ),
+            ("pictures", Slot::Count(&mut limits.pictures, 0, 16)),
+            (
+                "picture_bytes",
+                Slot::Bytes(&mut limits.picture_bytes, 1024, 4 << 20),
             ),
             (
                 "per_address",
@@ -670,6 +681,8 @@ mod tests {
             ("ring_bytes", 65_536, 1 << 30),
             ("topics", 8, TOPICS_MAX as u64),
             ("history_bytes", 0, 1 << 30),
+            ("pictures", 0, 16),
+            ("picture_bytes", 1024, 4 << 20),
             ("per_address", 1, 100_000),
         ] {
             let with = |value: i128| config(&format!("[limits]\n{key} = {value}"));
@@ -940,7 +953,7 @@ mod tests {
                 "[limits]\nviewrs = 10\n",
                 "encke.toml:2:1: unknown key `viewrs`\n  |\n2 | viewrs = 10\n  | ^^^^^^\n\
                  fix: did you mean `viewers`? the keys here are viewers, pages, ring_bytes, topics, \
-                 history_bytes, per_address",
+                 history_bytes, pictures, picture_bytes, per_address",
             ),
             (
                 "[zebra]\n",

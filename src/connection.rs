@@ -9,6 +9,10 @@
 //! came to; one that is equal is not read again. One of a GET and one of another method: polls and
 //! what they wait for come in turns.
 
+mod pieces;
+
+use pieces::Pieces;
+
 use crate::access::{Cors, Policy, Rights, Standing};
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, MEMO_BYTES_MAX};
 use crate::resource::condition::Condition;
@@ -198,8 +202,10 @@ fn plan(
     asked.rights = rights;
     let mut plan = resource::plan(head)?;
     match &mut plan {
-        Plan::Topic(name, _) => policy.check_read(rights, name)?,
-        Plan::Publish(name, _, when) | Plan::Forget(name, when) => {
+        Plan::Topic(name, _) | Plan::Picture(name, _) => policy.check_read(rights, name)?,
+        Plan::Publish(name, _, when)
+        | Plan::PublishPicture(name, _, when)
+        | Plan::Forget(name, when) => {
             policy.check_write(rights, name)?;
             // Whether it is met says something about what is there.
             if *when != Condition::NONE {
@@ -237,6 +243,8 @@ enum State {
     Head,
     /// Reading a body: decoded bytes behind the head, raw ones behind those.
     Body { framing: Framing, decoder: Decoder },
+    /// Handing a body on as it comes.
+    Pieces(Pieces),
     /// A request is with whoever answers it.
     Asked,
 }
@@ -261,8 +269,13 @@ pub enum Turn {
     More,
     /// The client waits for 100 before it sends the body; then call again.
     Continue,
-    /// A request, whole: the memos have its plan, `body` says where its body is. Call `done` when
-    /// it is answered.
+    /// A body comes that is taken piece by piece, if at all: the memos have the plan. Call `admit`,
+    /// or `abandon` and refuse.
+    Admit,
+    /// `body` is a piece of it; call `took_piece`.
+    Piece,
+    /// A request, whole but for the pieces there were: the memos have its plan, `body` says where
+    /// its body is. Call `done` when it is answered.
     Request,
     /// A refusal to be answered. Unless `asked.keep_alive`, nothing after it is to be read.
     Refused(Refusal),
@@ -309,7 +322,7 @@ impl Connection {
 
     /// Whether a request has begun and is not answered.
     pub fn is_in_body(&self) -> bool {
-        matches!(self.state, State::Body { .. })
+        matches!(self.state, State::Body { .. } | State::Pieces(_))
     }
 
     /// The body of the request in hand.
@@ -344,7 +357,7 @@ impl Connection {
         let turn = match self.state {
             State::Head if self.filled == 0 => Ok(Turn::More),
             State::Head => self.read_head(input, policy, memo, from),
-            State::Body { .. } => self.late_body(input, policy, memo, from),
+            State::Body { .. } | State::Pieces(_) => self.late_body(input, policy, memo, from),
             State::Asked => Ok(Turn::More),
         };
         turn.unwrap_or_else(|refusal| {
@@ -369,7 +382,7 @@ impl Connection {
     ) -> Result<Turn, Refusal> {
         if let Some((understood, head_bytes)) = memo.recall(&input[..self.filled], from) {
             (self.head_bytes, self.asked) = (head_bytes, understood.asked);
-            return self.frame(input, &understood, None);
+            return self.frame(input, &understood, None, memo.plan.takes_pieces());
         }
         let visible = self.filled.min(HEAD_BYTES_MAX + 1);
         let Some(head_bytes) = self.scan.find(&input[..visible])? else {
@@ -378,7 +391,7 @@ impl Connection {
         self.head_bytes = head_bytes;
         let bytes = &input[..head_bytes];
         let (understood, refusal) = memo.learn(bytes, &mut self.asked, policy, from)?;
-        self.frame(input, &understood, refusal)
+        self.frame(input, &understood, refusal, memo.plan.takes_pieces())
     }
 
     /// A head was understood: its body comes next.
@@ -387,6 +400,7 @@ impl Connection {
         input: &mut [u8],
         understood: &Understood,
         refusal: Option<Refusal>,
+        takes_pieces: bool,
     ) -> Result<Turn, Refusal> {
         let framing = understood.framing;
         if framing == Framing::None || framing == Framing::Length(0) {
@@ -396,6 +410,10 @@ impl Connection {
         // A refused request's body is not waited for: the connection closes behind the answer.
         if let Some(refusal) = refusal {
             return Err(refusal);
+        }
+        if takes_pieces {
+            self.state = State::Pieces(Pieces::new(framing, understood.waits));
+            return Ok(Turn::Admit);
         }
         if let Framing::Length(bytes) = framing
             && bytes > BODY_BYTES_MAX as u64
@@ -424,7 +442,10 @@ impl Connection {
         memo: &mut Memo,
         from: Standing,
     ) -> Result<Turn, Refusal> {
-        let turn = self.collect(input)?;
+        let turn = match self.state {
+            State::Pieces(_) => self.next_piece(input)?,
+            _ => self.collect(input)?,
+        };
         if !matches!(turn, Turn::Request) {
             return Ok(turn);
         }

@@ -67,12 +67,14 @@ impl Plan {
 }
 
 /// What each of `limits` costs.
-fn costs(limits: &Limits) -> [Cost; 5] {
+fn costs(limits: &Limits) -> [Cost; 6] {
     peers::memory(peers::Limits {
         viewers: limits.viewers,
         pages: limits.pages,
         topics: limits.topics,
         ring_bytes: limits.ring_bytes,
+        pictures: limits.pictures,
+        picture_bytes: limits.picture_bytes,
     })
 }
 
@@ -231,7 +233,8 @@ mod tests {
     #[test]
     fn the_generic_budget_refuses_nothing() {
         let highest = "[limits]\nviewers = 100000\npages = 4096\nring_bytes = 1073741824\n\
-                       topics = 1024\nhistory_bytes = 1073741824\n";
+                       topics = 1024\nhistory_bytes = 1073741824\n\
+                       pictures = 16\npicture_bytes = 4194304\n";
         let layer = config::Layer {
             file: "f",
             text: highest,

@@ -7,6 +7,7 @@
 pub mod audience;
 pub mod event;
 pub mod log;
+pub mod pictures;
 pub mod presence;
 pub mod readers;
 pub mod topic;
@@ -14,6 +15,7 @@ pub mod topic;
 use audience::{Audiences, TopicSet, Wish};
 use event::{Draft, Event, Seq, State, Time};
 use log::Log;
+use pictures::Pictures;
 use presence::Presence;
 use readers::{Grant, Readers};
 use topic::{Topic, Topics};
@@ -84,6 +86,8 @@ pub struct Hub {
     pub readers: Readers,
     /// How many subscribers topics have, as topics; see `set_presence`.
     pub presence: Presence,
+    /// The pictures that events point to; there is room for none at first.
+    pub pictures: Pictures,
     /// The newest sequence whose topic's slot was freed: below it, losses cannot be attributed.
     freed: Seq,
     /// Bytes of events ever published.
@@ -109,6 +113,7 @@ impl Hub {
             name: LogName::try_from(text).expect("48 bits are at most 10 digits"),
             log: Log::new(counts.ring_bytes),
             readers: Readers::new(open, &[], &topics),
+            pictures: Pictures::default(),
             topics,
             audiences: Audiences::new(counts.audiences),
             presence: Presence::default(),
@@ -257,6 +262,7 @@ impl Hub {
         }
         self.topics.updated(slot, seq, state, now.ms);
         self.presence.note_event(slot, state);
+        self.pictures.note_event(topic, state);
         self.published_bytes += bytes as u64;
         Ok(seq)
     }

@@ -4,11 +4,13 @@
 use super::SPILL_BYTES;
 use super::exchange::Exchange;
 use super::owners::Owners;
+use super::pictures::Showings;
 use super::slots::Slots;
 use super::spans::Due;
 use super::spills;
 use super::websocket::Talk;
 use crate::hub::audience::Audiences;
+use crate::hub::pictures::Pictures;
 use crate::limits::INPUT_BYTES_MAX;
 
 /// What one limit costs.
@@ -33,10 +35,14 @@ pub struct Limits {
     pub topics: u32,
     /// Bytes of the ring.
     pub ring_bytes: usize,
+    /// Topics with pictures.
+    pub pictures: u32,
+    /// Bytes of the largest picture.
+    pub picture_bytes: usize,
 }
 
 /// What is set aside for `limits`.
-pub fn memory(limits: Limits) -> [Cost; 5] {
+pub fn memory(limits: Limits) -> [Cost; 6] {
     // Each slot may stand once on the queue.
     let (slot, lists) = Slots::memory_bytes();
     let slot = slot
@@ -44,11 +50,13 @@ pub fn memory(limits: Limits) -> [Cost; 5] {
         + size_of::<Due>()
         + size_of::<Talk>()
         + size_of::<u64>()
-        + Owners::memory_bytes();
+        + Owners::memory_bytes()
+        + Showings::memory_bytes();
     let audience = Audiences::memory_bytes(1) + lists;
     let page = slot + INPUT_BYTES_MAX + size_of::<Exchange>();
     let topic = crate::hub::topic::Topics::memory_bytes(1);
     let ring_bytes = crate::hub::log::Log::memory_bytes(limits.ring_bytes) as u64;
+    let picture_bytes = Pictures::memory_bytes(limits.pictures as usize, limits.picture_bytes);
     let cost = |name, count, each: usize| Cost {
         name,
         count,
@@ -62,6 +70,11 @@ pub fn memory(limits: Limits) -> [Cost; 5] {
             name: "ring_bytes",
             count: limits.ring_bytes as u64,
             bytes: ring_bytes,
+        },
+        Cost {
+            name: "pictures",
+            count: limits.pictures.into(),
+            bytes: picture_bytes as u64,
         },
         cost("unsent answers", spills(limits.viewers).into(), SPILL_BYTES),
     ]

@@ -1,12 +1,14 @@
 //! A peer that asks: its input is read into a lent buffer, each request answered in order, and the
 //! buffer goes back when nothing is left in it.
 
+use super::pictures::Sending;
 use super::polls::Events;
 use super::rights::TOO_MANY_BEHIND;
 use super::*;
 use crate::buffer::Writer;
 use crate::connection::{Asked, Connection, Turn};
-use crate::resource::{self, Listing, Plan, Reply};
+use crate::hub::pictures::Plate;
+use crate::resource::{self, Listing, Plan, Reply, pictures};
 use crate::transport::Transport;
 use crate::wire::response::{self, Head, LAST_CHUNK, Length, write_head};
 use crate::wire::websocket::session::Session;
@@ -25,6 +27,8 @@ pub(super) enum Rest {
     Listing(Listing),
     /// Events of a poll: what is wanted, the cursor reached and how to go on.
     Events(Box<Events>),
+    /// What of a picture is to be sent.
+    Picture(Sending),
 }
 
 /// What a peer needs while it speaks; its number is that of its input buffer.
@@ -42,6 +46,8 @@ pub(super) struct Exchange {
     body_begun: bool,
     /// Of a WebSocket, in the middle of a message.
     pub(super) session: Session,
+    /// Where a picture goes that is arriving.
+    pub(super) arriving: Option<Plate>,
 }
 
 impl Exchange {
@@ -56,6 +62,7 @@ impl Exchange {
             answered: false,
             body_begun: false,
             session: Session::new(0),
+            arriving: None,
         }
     }
 
@@ -88,6 +95,7 @@ impl<O: Outlet> Peers<O> {
         if exchange == NO_BUFFER {
             return;
         }
+        self.let_go_of_pictures(exchange);
         self.exchanges[usize::from(exchange)].rest = Rest::Nothing;
         self.inputs.give_back(exchange);
     }
@@ -229,6 +237,8 @@ impl<O: Outlet> Peers<O> {
                     self.scratch[..CONTINUE.len()].copy_from_slice(CONTINUE);
                     self.deliver(slot, 0, CONTINUE.len());
                 }
+                Turn::Admit => self.admit_picture(slot, exchange),
+                Turn::Piece => self.take_piece(exchange),
                 Turn::Refused(refusal) => self.refuse(slot, &refusal),
                 Turn::Request if self.is_one_too_many(slot, exchange) => {
                     self.refuse(slot, &TOO_MANY_BEHIND);
@@ -298,6 +308,7 @@ impl<O: Outlet> Peers<O> {
             Rest::Nothing => {}
             Rest::Listing(listing) => self.more_of_listing(slot, listing),
             Rest::Events(events) => self.more_of_poll(slot, events),
+            Rest::Picture(sending) => self.more_of_picture(slot, sending),
         }
         self.finish(slot);
         self.process(slot);
@@ -312,6 +323,9 @@ impl<O: Outlet> Peers<O> {
         if let Plan::SignIn { .. } = self.memos.plan() {
             return self.sign_in(slot, exchange);
         }
+        if let Plan::Picture(..) = self.memos.plan() {
+            return self.send_picture(slot);
+        }
         let entry = &mut self.exchanges[usize::from(exchange)];
         let body = entry.connection.body(self.inputs.bytes(exchange));
         let mut context = Context {
@@ -324,13 +338,14 @@ impl<O: Outlet> Peers<O> {
         };
         let room = &mut self.scratch[RESPONSE_HEAD_BYTES_MAX..][..OUTPUT_BYTES_MAX];
         let mut out = Writer::new(room);
-        match resource::answer(
-            self.memos.plan(),
-            body,
-            &mut context,
-            &mut self.value,
-            &mut out,
-        ) {
+        let plan = self.memos.plan();
+        let answered = match plan {
+            Plan::PublishPicture(name, ..) => {
+                pictures::publish(name, body, &mut entry.arriving, &mut context, &mut out)
+            }
+            _ => resource::answer(plan, body, &mut context, &mut self.value, &mut out),
+        };
+        match answered {
             Ok(reply) => {
                 let body_bytes = out.len();
                 self.reply(slot, reply, body_bytes);

@@ -8,6 +8,7 @@
 //! A turn sends to so many members at most; the others at the front are served in the next ones,
 //! before anything newer. Those who join meanwhile stand in front of them in the list.
 
+use super::pictures;
 use super::run::{Rendered, render_feed};
 use super::spans::Why;
 use super::*;
@@ -167,6 +168,11 @@ impl<O: Outlet> Peers<O> {
                 true => 0,
                 false => self.hub.select(&audience.set, from, to),
             };
+            let (mask, meets_picture) = self.without_pictures(audience.wish.framing, from, mask);
+            if meets_picture {
+                self.divert(index, from, is_new);
+                continue;
+            }
             if mask == 0 {
                 self.skip(index, from, to, is_new);
                 continue;
@@ -247,7 +253,7 @@ impl<O: Outlet> Peers<O> {
 
     /// A burst has lapped those at the front who are still to be served: each is told, and brought
     /// up by itself.
-    fn lap(&mut self, index: u32, cursor: Seq) {
+    pub(super) fn lap(&mut self, index: u32, cursor: Seq) {
         loop {
             let slot = self.hub.audiences.audience(index).serving;
             if slot == NOBODY {
@@ -266,6 +272,9 @@ impl<O: Outlet> Peers<O> {
             return;
         };
         if self.slots[slot].is(BLOCKED) || self.slots[slot].spill != NO_BUFFER {
+            return;
+        }
+        if !self.go_on_showing(slot) {
             return;
         }
         // Its half-sent event is no longer there to be finished: it resumes by its cursor.
@@ -291,7 +300,11 @@ impl<O: Outlet> Peers<O> {
         // No more than a spill takes: none of it may be sent.
         let mut out = Writer::resume(&mut self.scratch[..SPILL_BYTES], prefix);
         let rendered = render_feed(hub, run, index, cursor, plan, framing, &mut out);
+        let picture = rendered.picture;
         self.send_pumped(slot, index, skip, rendered, plan);
+        if let Some(plate) = picture {
+            self.show(slot, plate);
+        }
     }
 
     /// How a viewer that is behind goes on, and how many bytes of its next event are sent already.

@@ -9,6 +9,7 @@
 //! - `fanout`: events to viewers: one rendering for each audience (`run`), one send for each member.
 //! - `subscribe`: how a viewer or a poll begins; `spans`: how some viewers' streams end.
 //! - `polls`: how polls are answered; `refuse`: how what is refused is.
+//! - `pictures`: pictures taken, asked for and shown.
 //! - `rights`, `owners`: who may connect how often, signing in, rights that change.
 //! - `presence`: when who is there is counted.
 //! - `shortage`: who gives way when buffers are short.
@@ -20,6 +21,7 @@ mod cost;
 mod exchange;
 mod fanout;
 mod owners;
+mod pictures;
 mod polls;
 mod presence;
 mod refuse;
@@ -39,6 +41,7 @@ pub use cost::{Cost, Limits, memory};
 use exchange::{CONTINUE, Exchange};
 use fanout::Flushing;
 use owners::Owners;
+use pictures::Showings;
 use polls::Held;
 pub use rights::TOO_MANY;
 use run::Run;
@@ -54,6 +57,7 @@ use crate::access::{Guessers, Peer, Policy, Rights, UNKNOWN};
 use crate::connection::Memos;
 use crate::hub::audience::NOBODY;
 use crate::hub::event::{Seq, Time};
+use crate::hub::pictures::Pictures;
 use crate::hub::{Counts, Hub, Now};
 use crate::limits::{EVENT_BYTES_MAX, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::resource::{Context, Counters};
@@ -114,6 +118,10 @@ pub struct Settings {
     pub ring_bytes: usize,
     /// Topics.
     pub topics: usize,
+    /// Topics with pictures.
+    pub pictures: usize,
+    /// Bytes of the largest picture.
+    pub picture_bytes: usize,
     /// A held viewer hears something at least this often.
     pub heartbeat_ms: u64,
     /// Patterns of topics whose subscribers are counted as topics of their own.
@@ -195,6 +203,7 @@ pub struct Peers<O> {
     settings: Settings,
     slots: Slots,
     owners: Owners,
+    showings: Showings,
     guessers: Guessers,
     exchanges: Vec<Exchange>,
     inputs: Pool,
@@ -254,6 +263,7 @@ impl<O: Outlet> Peers<O> {
             refused_last: [UNKNOWN; KINDS.len()],
             slots: Slots::new(slots, settings.viewers),
             owners: Owners::new(slots),
+            showings: Showings::new(slots),
             guessers: Guessers::default(),
             exchanges: Vec::with_capacity(usize::from(settings.pages)),
             inputs: Pool::new(settings.pages, INPUT_BYTES_MAX),
@@ -283,6 +293,7 @@ impl<O: Outlet> Peers<O> {
             random: settings.seed | 1,
             settings,
         };
+        peers.hub.pictures = Pictures::new(peers.settings.pictures, peers.settings.picture_bytes);
         let policy = &peers.settings.policy;
         peers.hub.set_readers(policy.grants(), &policy.jsonp);
         peers
@@ -407,6 +418,7 @@ impl<O: Outlet> Peers<O> {
             self.slots[slot].mark(HALF_CLOSED, true);
             match self.slots[slot].phase {
                 Phase::Poll { .. } => self.probe_poll(slot),
+                _ if self.sees_only_pictures(slot) => return self.close(slot),
                 _ => self.heartbeat_one(slot),
             }
         }
@@ -502,6 +514,10 @@ impl<O: Outlet> Peers<O> {
     /// Sends a part of the scratch; what the socket does not take is kept in a spill. Whether the
     /// peer is still there.
     fn deliver(&mut self, slot: u32, from: usize, to: usize) -> bool {
+        // A viewer of pictures has no hello and no heartbeat.
+        if from == to {
+            return true;
+        }
         match self.outlet.send(slot, &self.scratch[from..to]) {
             Sent::Bytes(sent) if sent == to - from => true,
             Sent::Bytes(sent) => self.keep(slot, from + sent, to),
@@ -563,6 +579,7 @@ impl<O: Outlet> Peers<O> {
         }
         let owes = self.owes(slot);
         self.end_talk(slot);
+        self.stop_showing(slot);
         self.set_phase(slot, Phase::Free);
         match phase {
             Phase::Busy { exchange } => self.release(exchange),
@@ -593,8 +610,10 @@ impl<O: Outlet> Peers<O> {
 
     /// Whether a peer has the beginning of something and not its end.
     fn owes(&self, slot: u32) -> bool {
+        let shows = self.showings.is_showing(slot);
         let slot = &self.slots[slot];
-        slot.spill != NO_BUFFER
+        shows
+            || slot.spill != NO_BUFFER
             || match slot.phase {
                 Phase::Busy { exchange } => self.exchanges[usize::from(exchange)].is_answering(),
                 Phase::Replay { offset, .. } => offset > 0,

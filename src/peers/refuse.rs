@@ -13,10 +13,13 @@ impl<O: Outlet> Peers<O> {
     pub(super) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
         self.counters.refused += 1;
         self.note_refusal(slot, refusal);
+        if let Phase::Busy { exchange } = self.slots[slot].phase {
+            self.let_go_of_pictures(exchange);
+        }
         let mut retry = [0; 32];
         let mut fields = Writer::new(&mut retry);
         let wait_s = match refusal.status {
-            503 => Some(10 + self.jitter(51)),
+            503 if refusal.fields.is_empty() => Some(10 + self.jitter(51)),
             429 => Some(refusal.numbers[0]),
             _ => None,
         };

@@ -189,7 +189,7 @@ impl<O: Outlet> Peers<O> {
         let has_token = connection.asked.rights.reader.as_token().is_some();
         let would_tell = match turn {
             Turn::More => has_token && connection.is_in_body(),
-            Turn::Continue => has_token,
+            Turn::Continue | Turn::Admit | Turn::Piece => has_token,
             Turn::Request => has_token || matches!(self.memos.plan(), Plan::SignIn { .. }),
             Turn::Refused(why) => has_token || matches!(why.kind, Kind::Guess | Kind::Token),
         };

@@ -1,10 +1,12 @@
 //! Frames rendered for audiences: a run of events for all at the front, or what one viewer that is
 //! behind is to get. It never sends.
 
+use super::pictures::{self, Next};
 use super::*;
 use crate::buffer::Writer;
 use crate::hub::Plan;
 use crate::hub::audience::Selection;
+use crate::hub::pictures::Plate;
 use crate::limits::RUN_EVENTS_MAX;
 use crate::transport::Callback;
 
@@ -113,6 +115,8 @@ pub(super) struct Rendered {
     /// Whether nothing was left out for want of room.
     pub(super) exhausted: bool,
     pub(super) events: u32,
+    /// What comes behind it, in front of all else.
+    pub(super) picture: Option<Plate>,
 }
 
 pub(super) fn render_feed(
@@ -133,6 +137,7 @@ pub(super) fn render_feed(
         replay_from: usize::MAX,
         exhausted: false,
         events: 0,
+        picture: None,
     };
     let mut feed = hub.feed(set, cursor, plan);
     let row = framing.row();
@@ -145,6 +150,20 @@ pub(super) fn render_feed(
             rendered.cursor = plan.end;
             break;
         };
+        match pictures::next(hub, framing, &event) {
+            Next::Event => {}
+            Next::Nothing => {
+                rendered.cursor = event.seq;
+                continue;
+            }
+            // Alone, for it is not in the scratch.
+            Next::Picture(_) if !out.is_empty() => break,
+            Next::Picture(plate) => {
+                (rendered.cursor, rendered.picture) = (event.seq, Some(plate));
+                rendered.events = 1;
+                break;
+            }
+        }
         let start = out.len();
         let frame = framing.chunk(out, |out| (row.event)(&event, dress, true, out));
         if frame.is_err() {

@@ -9,7 +9,7 @@ use crate::hub::Lost;
 use crate::hub::audience::{TopicSet, Wish};
 use crate::resource::Plan;
 use crate::transport::subscription::{Opening, Since};
-use crate::transport::{Busy, End, Hello, Open, Reason};
+use crate::transport::{Busy, End, Hello, Open, Reason, multipart};
 use crate::wire::response::{self, Length};
 use crate::wire::{Kind, Refusal};
 
@@ -129,6 +129,7 @@ impl<O: Outlet> Peers<O> {
         let length = self.stream_head(self.asked(slot), framing.row());
         let callback = self.wish().callback.clone();
         let end = End::Busy(Busy { reason, retry_ms });
+        let length = put_first(&mut self.scratch, length, framing);
         let length = put_end(&mut self.scratch, length, framing, &callback, &end);
         if self.deliver(slot, 0, length) {
             self.close_gently(slot);
@@ -307,6 +308,16 @@ impl<O: Outlet> Peers<O> {
             self.probe_poll(slot);
         }
     }
+}
+
+/// Appends the delimiter without which a stream of parts has none; how long it is then.
+fn put_first(scratch: &mut [u8], from: usize, framing: Framing) -> usize {
+    let mut out = Writer::resume(scratch, from);
+    if framing.shows_pictures() {
+        let put = framing.chunk(&mut out, |out| out.put(multipart::FIRST));
+        put.expect("a few words fit");
+    }
+    out.len()
 }
 
 /// Appends what a stream ends with, and the body's end; how long it is then.

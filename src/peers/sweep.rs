@@ -45,6 +45,7 @@ impl<O: Outlet> Peers<O> {
         self.sweep_talks();
         self.look_again();
         self.share_spills();
+        self.sweep_showings();
         for index in 0..self.hub.audiences.end() {
             self.sweep_audience(index);
         }

@@ -16,7 +16,8 @@ use crate::wire::Refusal;
 use crate::wire::request::Head;
 use crate::wire::text::trim;
 
-const FAILED: Refusal = Refusal::new(412, "If-Match or If-None-Match is not true of what is here");
+pub(super) const FAILED: Refusal =
+    Refusal::new(412, "If-Match or If-None-Match is not true of what is here");
 
 /// The entity tag of what has none: no member of a list is a space.
 const NO_TAG: &str = " ";
@@ -88,7 +89,9 @@ pub(super) fn apply(mut plan: Plan, head: &Head<'_>) -> Result<Plan, Refusal> {
     };
     let condition = Condition::of(head, tag);
     match (&mut plan, condition.existing) {
-        (Plan::Publish(_, _, when), _) => *when = condition,
+        (Plan::Publish(_, _, when) | Plan::PublishPicture(_, _, when), _) => *when = condition,
+        // It reads its own.
+        (Plan::Picture(..), _) => {}
         // What is not there is 404, whatever else is asked.
         (Plan::Topic(_, when) | Plan::Forget(_, when), existing) => when.existing = existing,
         (_, Verdict::Failed) => return Err(FAILED),

@@ -5,12 +5,14 @@ pub mod condition;
 pub mod health;
 pub mod metrics;
 pub mod page;
+pub mod pictures;
 pub mod said;
 pub mod session;
 pub mod topics;
 
 use crate::buffer::{Full, Writer};
 use crate::hub::event::Event;
+use crate::hub::pictures::Kind;
 use crate::hub::readers::Rights;
 use crate::hub::topic::Topic;
 use crate::hub::{Hub, Now};
@@ -34,6 +36,8 @@ pub enum BodyKind {
     Json,
     /// JSON if it parses, else a string.
     Text,
+    /// A picture.
+    Picture(Kind),
 }
 
 /// What a request is to do, once its body is there.
@@ -60,6 +64,10 @@ pub enum Plan {
     Topic(Name, Condition),
     /// Publish to a topic.
     Publish(Name, BodyKind, Condition),
+    /// Publish a picture to a topic.
+    PublishPicture(Name, Kind, Condition),
+    /// A topic's newest picture.
+    Picture(Name, pictures::Tags),
     /// Publish to many topics.
     PublishMany,
     /// Forget a topic.
@@ -88,6 +96,13 @@ pub enum Plan {
     SignOut,
     /// Hold, or answer with events.
     Subscribe(Subscription),
+}
+
+impl Plan {
+    /// Whether its body is taken piece by piece, as it comes.
+    pub fn takes_pieces(&self) -> bool {
+        matches!(self, Plan::PublishPicture(..))
+    }
 }
 
 /// What a request needs besides a Host that is ours and, to change something, an Origin that may.
@@ -319,7 +334,10 @@ static ROWS: &[Row] = &[
         writes: &[Method::Post],
         public: false,
         make: |head, _| match head.method {
-            Method::Post => body_kind(head).map(|_| Plan::PublishMany),
+            Method::Post => match body_kind(head)? {
+                BodyKind::Picture(_) => Err(UNFIT_PICTURE),
+                _ => Ok(Plan::PublishMany),
+            },
             _ => Ok(Plan::Topics),
         },
     },
@@ -332,14 +350,18 @@ static ROWS: &[Row] = &[
         make: |head, rest| {
             let name = topic(rest)?;
             Ok(match head.method {
-                Method::Post | Method::Put => {
-                    Plan::Publish(name, body_kind(head)?, Condition::NONE)
-                }
+                Method::Post | Method::Put => match body_kind(head)? {
+                    BodyKind::Picture(kind) => Plan::PublishPicture(name, kind, Condition::NONE),
+                    kind => Plan::Publish(name, kind, Condition::NONE),
+                },
                 Method::Delete => Plan::Forget(name, Condition::NONE),
                 _ => Plan::Topic(name, Condition::NONE),
             })
         },
     },
+    read_only("pictures", Below::Topic, |head, rest| {
+        Ok(Plan::Picture(topic(rest)?, pictures::Tags::of(head)))
+    }),
     read_only("metrics", Below::Nothing, |_, _| Ok(Plan::Metrics)),
     public("health", |_, _| Ok(Plan::Health)),
     Row {
@@ -363,7 +385,7 @@ static ROWS: &[Row] = &[
 
 const NOT_FOUND: Refusal = Refusal::new(
     404,
-    "there is nothing at this path; there is /, /events, /topics, /topics/NAME, /metrics, /health and /session",
+    "there is nothing at this path; there is /, /events, /topics, /topics/NAME, /pictures/NAME, /metrics, /health and /session",
 );
 
 /// The transport with its own path at `/events/` and `rest`.
@@ -470,6 +492,16 @@ fn body_kind(head: &Head<'_>) -> Result<BodyKind, Refusal> {
         Ok(BodyKind::Json)
     } else if media.is_empty() || is("text/plain") || is("application/x-www-form-urlencoded") {
         Ok(BodyKind::Text)
+    } else if let Some(kind) = [Kind::Jpeg, Kind::Png]
+        .into_iter()
+        .find(|k| is(k.media_type()))
+    {
+        Ok(BodyKind::Picture(kind))
+    } else if media
+        .get(..6)
+        .is_some_and(|start| start.eq_ignore_ascii_case(b"image/"))
+    {
+        Err(UNFIT_PICTURE)
     } else {
         Err(Refusal::new(
             415,
@@ -477,6 +509,11 @@ fn body_kind(head: &Head<'_>) -> Result<BodyKind, Refusal> {
         ))
     }
 }
+
+const UNFIT_PICTURE: Refusal = Refusal::new(
+    415,
+    "a picture is image/jpeg or image/png, and is published alone, to /topics/NAME",
+);
 
 /// Carries out a plan that is answered at once, writing the body.
 pub fn answer(
@@ -506,7 +543,7 @@ pub fn answer(
         Plan::Options { allow, preflight } => Ok(options(allow, preflight)),
         Plan::Session => session::who(context, out),
         Plan::SignOut => Ok(session::sign_out()),
-        Plan::Subscribe(_) | Plan::SignIn { .. } => {
+        Plan::Subscribe(_) | Plan::SignIn { .. } | Plan::Picture(..) | Plan::PublishPicture(..) => {
             unreachable!("these are not answered with a body of their own")
         }
     }

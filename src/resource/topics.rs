@@ -131,7 +131,7 @@ const BAD_LIST: &str = BAD_JSON
     .0;
 
 #[cold]
-fn refused(refused: Refused, index: Option<usize>) -> Refusal {
+pub(super) fn refused(refused: Refused, index: Option<usize>) -> Refusal {
     let (status, reason, bytes) = match refused {
         Refused::TopicsFull => (507, TOPICS_FULL, 0),
         Refused::TooLong(bytes) => (413, TOO_LONG, bytes as u64),
@@ -220,6 +220,15 @@ pub fn publish(
         .hub
         .publish(name, value, State::Ok, context.now)
         .map_err(|error| refused(error, None))?;
+    put_published(seq, context, out)
+}
+
+/// `{"id":..,"subscribers":n}` of an event just published.
+pub(super) fn put_published(
+    seq: Seq,
+    context: &mut Context<'_>,
+    out: &mut Writer<'_>,
+) -> Result<Reply, Refusal> {
     put_id(context.hub, seq, out).map_err(too_small)?;
     out.put(br#","subscribers":"#).map_err(too_small)?;
     out.put_u64(u64::from(context.hub.subscribers(seq)))

@@ -69,7 +69,7 @@ const GIVEN_UP: &str = "what they need was given up after the start";
 /// What cannot change while serving, why, and whether two configurations differ in it.
 type Row = (&'static str, &'static str, fn(&Config, &Config) -> bool);
 
-const AT_START: [Row; 7] = [
+const AT_START: [Row; 9] = [
     ("listen", ADDRESSES, |a, b| {
         a.server.listen != b.server.listen
     }),
@@ -86,6 +86,12 @@ const AT_START: [Row; 7] = [
     ("topics", MEMORY, |a, b| a.limits.topics != b.limits.topics),
     ("history_bytes", MEMORY, |a, b| {
         a.limits.history_bytes != b.limits.history_bytes
+    }),
+    ("pictures", MEMORY, |a, b| {
+        a.limits.pictures != b.limits.pictures
+    }),
+    ("picture_bytes", MEMORY, |a, b| {
+        a.limits.picture_bytes != b.limits.picture_bytes
     }),
 ];
 
@@ -221,6 +227,10 @@ mod tests {
             (
                 "[limits]\ntopics = 9\nhistory_bytes = 9",
                 &["topics", "history_bytes"],
+            ),
+            (
+                "[limits]\npictures = 9\npicture_bytes = 9999",
+                &["pictures", "picture_bytes"],
             ),
         ] {
             let names = |started: &Config, now: &Config| -> Vec<&str> {

@@ -64,6 +64,8 @@ pub fn settings(config: &Config, sys_root: &Path) -> Settings {
         pages: pages as u16,
         ring_bytes: config.limits.ring_bytes,
         topics: config.limits.topics as usize,
+        pictures: config.limits.pictures as usize,
+        picture_bytes: config.limits.picture_bytes,
         heartbeat_ms: config.server.heartbeat_ms,
         presence: config.server.presence.clone(),
         board: name(config),

@@ -6,6 +6,7 @@
 pub mod iframe;
 pub mod jsonp;
 mod longpoll;
+pub mod multipart;
 mod sse;
 mod stream;
 pub mod subscription;
@@ -211,6 +212,8 @@ pub struct Dress<'a> {
     pub is_binary: bool,
     /// The function that takes messages, or the origin they are posted to; see `iframe`, `jsonp`.
     pub callback: &'a str,
+    /// Whether pictures are all there is: no message has a text.
+    pub only_pictures: bool,
 }
 
 impl Dress<'_> {
@@ -259,12 +262,16 @@ pub static TRANSPORTS: &[Transport] = &[
     jsonp::ROW,
     iframe::ROW,
     websocket::ROW,
+    multipart::ROW,
 ];
 
 /// The row that is meant when nothing else is.
 pub const LONGPOLL: u8 = 2;
 /// The row whose messages are frames.
 pub const WEBSOCKET: u8 = 6;
+
+/// The row that shows pictures.
+pub const MULTIPART: u8 = 7;
 
 /// All that decides how bytes look on the wire; equal framings get equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,12 +325,23 @@ impl Framing {
             is_raw: self.is_raw,
             is_binary: self.is_binary,
             callback,
+            only_pictures: self.only_pictures(),
         }
     }
 
     /// Whether its messages are frames of a WebSocket.
     pub fn is_socket(self) -> bool {
         self.transport == WEBSOCKET
+    }
+
+    /// Whether pictures are parts of the stream.
+    pub fn shows_pictures(self) -> bool {
+        self.transport == MULTIPART
+    }
+
+    /// Whether nothing else is: no other message. Every other stream is the last of its connection.
+    pub fn only_pictures(self) -> bool {
+        self.shows_pictures() && !self.last
     }
 
     /// Writes what `write` writes as one chunk, bare to HTTP/1.0, or as a frame of a WebSocket. All

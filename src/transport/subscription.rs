@@ -3,7 +3,8 @@
 
 use super::websocket::{self, Upgrade};
 use super::{
-    Callback, Framing, LONGPOLL, Shape, Span, TRANSPORTS, Transport, WEBSOCKET, iframe, xml,
+    Callback, Framing, LONGPOLL, Shape, Span, TRANSPORTS, Transport, WEBSOCKET, iframe, multipart,
+    xml,
 };
 use crate::hub::audience::{Patterns, Wish};
 use crate::hub::event::Seq;
@@ -12,7 +13,7 @@ use crate::limits::{CALLBACK_BYTES_MAX, DOMAIN_BYTES_MAX, PATTERNS_BYTES_MAX};
 use crate::name;
 use crate::wire::Refusal;
 use crate::wire::request::Head;
-use crate::wire::text::{Query, accepts_exactly, decimal, percent_decode};
+use crate::wire::text::{Query, accepts_exactly, decimal, percent_decode, trim};
 use crate::wire::websocket::handshake;
 
 /// Where a subscriber wants to go on.
@@ -228,6 +229,11 @@ impl Subscription {
         {
             subscription.wish.callback = callback(default)?;
         }
+        if framing.shows_pictures() && wants_images(head) {
+            framing.last = false;
+            let padding = &mut subscription.opening.padding;
+            *padding = padding.or(Some(multipart::IMAGES_PADDING));
+        }
         subscription.wish.framing = framing.code();
         Ok(subscription)
     }
@@ -335,6 +341,16 @@ fn entity_tag(list: &[u8]) -> Option<&[u8]> {
     let tag = tag.strip_prefix(b"\"")?;
     let end = tag.iter().position(|byte| *byte == b'"')?;
     Some(&tag[..end])
+}
+
+/// Whether it is an image that shows what comes: such a request says so, or lists what kinds of
+/// images it takes.
+fn wants_images(head: &Head<'_>) -> bool {
+    let is_image = |member: &[u8]| {
+        { member.get(..6) }.is_some_and(|start| start.eq_ignore_ascii_case(b"image/"))
+    };
+    let accepts = |line: &[u8]| line.split(|byte| *byte == b',').map(trim).any(is_image);
+    head.field("sec-fetch-dest") == Some(b"image") || head.fields("accept").any(accepts)
 }
 
 fn is_since(key: &[u8]) -> bool {

@@ -143,13 +143,17 @@ class Readme(unittest.TestCase):
     def test_limits_are_those_of_the_code(self):
         source = "".join(
             (common.ROOT / path).read_text()
-            for path in ["src/limits.rs", "boards/generic.toml", "src/peers/sweep.rs", "src/server.rs",
+            for path in ["src/limits.rs", "boards/generic.toml", "src/peers/sweep.rs",
+                         "src/peers/pictures.rs", "src/server.rs",
                          "src/sockets.rs", "src/config.rs", "src/access/token.rs"])
         for pattern, words in [
             (r"viewers = 10000", "| 10000, or fewer"),
             (r"pages = 256", "(`pages`) | 256 |"),
             (r"ring_bytes = 262144", "| 262144 bytes |"),
             (r"topics = 256", "topics (`topics`) | 256 |"),
+            (r"pictures = 2", "(`pictures`) | 2 |"),
+            (r"picture_bytes = 131072", "(`picture_bytes`) | 131072 bytes |"),
+            (r"PICTURE_MS: u64 = 60_000;", "a picture that is being sent | 60 s |"),
             (r"EVENT_BYTES_MAX: usize = 8192;", "| 8192 bytes |"),
             (r"BODY_BYTES_MAX: usize = 64 \* 1024;", "body | 65536 bytes |"),
             (r"HEAD_BYTES_MAX: usize = 16 \* 1024;", "| 16384 bytes; 64 fields |"),

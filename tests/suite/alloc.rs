@@ -109,6 +109,8 @@ fn settings(sends_per_turn: u32) -> Settings {
         pages: 64,
         ring_bytes: 65_536,
         topics: 64,
+        pictures: 2,
+        picture_bytes: 131_072,
         heartbeat_ms: 15_000,
         presence: vec!["room/#".into()],
         board: "board".into(),

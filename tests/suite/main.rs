@@ -13,6 +13,7 @@ mod hub;
 mod live;
 mod page;
 mod peers;
+mod pictures;
 mod presence;
 mod sensors;
 mod sim;

@@ -143,6 +143,8 @@ impl Run {
             pages: pick(0, [8, 1, 2, 3]) as u16,
             ring_bytes: pick(4, [256, 9, 10, 20]) as usize * 1024,
             topics: 20,
+            pictures: 1,
+            picture_bytes: 1024,
             sends_per_turn: pick(6, [512, 1, 2, 5]),
             policy: policy(first >> 2),
             ..settings()

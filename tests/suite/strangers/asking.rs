@@ -150,7 +150,7 @@ fn errors_and_streams_say_to_browsers_what_answers_do() {
         ("POST /topics/b/x", "Authorization: Bearer no\r\n", "1", 401),
         (
             "POST /topics/b/x",
-            "Authorization: Bearer writes.wr1tes\r\nContent-Type: image/png\r\n",
+            "Authorization: Bearer writes.wr1tes\r\nContent-Type: image/gif\r\n",
             "1",
             415,
         ),

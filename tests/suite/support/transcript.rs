@@ -320,6 +320,14 @@ impl Transcript {
             "pages" => self.settings.pages = number as u16,
             "ring" => self.settings.ring_bytes = number as usize,
             "topics" => self.settings.topics = number as usize,
+            "pictures" => {
+                self.settings.pictures = number as usize;
+                self.is_virtual = true;
+            }
+            "picture_bytes" => {
+                self.settings.picture_bytes = number as usize;
+                self.is_virtual = true;
+            }
             "heartbeat" => self.settings.heartbeat_ms = number,
             "per_address" => self.settings.policy.per_address = number as u32,
             "proxy" if number == 1 => self.settings.policy.proxies = world::a_proxy(),

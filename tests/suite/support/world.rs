@@ -208,6 +208,8 @@ pub(crate) fn settings() -> Settings {
         pages: 4,
         ring_bytes: 64 * 1024,
         topics: 64,
+        pictures: 2,
+        picture_bytes: 8192,
         heartbeat_ms: 15_000,
         presence: vec!["room/#".into()],
         board: "pi".into(),
