@@ -8,7 +8,6 @@
 //! A turn sends to so many members at most; the others at the front are served in the next ones,
 //! before anything newer. Those who join meanwhile stand in front of them in the list.
 
-use super::pictures;
 use super::run::{Rendered, render_feed};
 use super::spans::Why;
 use super::*;

@@ -12,7 +12,7 @@
 //! - `pictures`: pictures taken, asked for and shown.
 //! - `rights`, `owners`: who may connect how often, signing in, rights that change.
 //! - `presence`: when who is there is counted.
-//! - `shortage`: who gives way when buffers are short.
+//! - `spill`: what sockets did not take; `shortage`: who gives way when buffers are short.
 //! - `sweep`: deadlines, heartbeats, ticks, draining.
 //! - `websocket`: viewers that speak.
 //! - `cost`: what all that is set aside for takes.
@@ -30,6 +30,7 @@ mod run;
 mod shortage;
 mod slots;
 mod spans;
+mod spill;
 mod subscribe;
 mod sweep;
 mod websocket;
@@ -49,6 +50,7 @@ use slots::{
     BLOCKED, HALF_CLOSED, List, NO_BUFFER, Phase, Place, Pool, QUEUED, READABLE, Slots, Walk,
 };
 use spans::Due;
+use spill::{SPILL_BYTES, Spilled, spills};
 use websocket::Talk;
 
 use core::net::IpAddr;
@@ -146,37 +148,9 @@ pub const TURNED_AWAY: &[u8] =
     Retry-After: 10\r\nConnection: close\r\n\r\n\
     all connections are taken; try again later.\n";
 
-/// Buffers for what sockets did not take: one for so many viewers, and some for few.
-fn spills(viewers: u32) -> u16 {
-    (viewers / 16).clamp(64, 256) as u16
-}
-
 /// Much more than is used: from 128 KiB on an allocation is pages that the kernel has yet to fill,
 /// while a smaller one is cleared, and so resident, at start.
 const SCRATCH_BYTES: usize = 3 * SPILL_BYTES;
-
-const SPILL_BYTES: usize = RESPONSE_HEAD_BYTES_MAX + OUTPUT_BYTES_MAX + 16;
-
-/// What is in a spill.
-#[derive(Clone, Copy, Debug)]
-struct Spilled {
-    /// The part that is still to be sent.
-    from: u32,
-    to: u32,
-    /// Whose it is, if it is lent.
-    slot: u32,
-    /// When it was lent.
-    since_ms: u64,
-}
-
-impl Spilled {
-    const NOTHING: Spilled = Spilled {
-        from: 0,
-        to: 0,
-        slot: NOBODY,
-        since_ms: 0,
-    };
-}
 
 /// How many of the fixed places are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -509,53 +483,6 @@ impl<O: Outlet> Peers<O> {
                 }
             }
         }
-    }
-
-    /// Sends a part of the scratch; what the socket does not take is kept in a spill. Whether the
-    /// peer is still there.
-    fn deliver(&mut self, slot: u32, from: usize, to: usize) -> bool {
-        // A viewer of pictures has no hello and no heartbeat.
-        if from == to {
-            return true;
-        }
-        match self.outlet.send(slot, &self.scratch[from..to]) {
-            Sent::Bytes(sent) if sent == to - from => true,
-            Sent::Bytes(sent) => self.keep(slot, from + sent, to),
-            Sent::Gone => {
-                self.close(slot);
-                false
-            }
-        }
-    }
-
-    /// Keeps a part of the scratch for a blocked peer, or closes it when there is no buffer: it
-    /// resumes by its cursor.
-    #[cold]
-    fn keep(&mut self, slot: u32, from: usize, to: usize) -> bool {
-        // Viewers leave some to answers.
-        let keep_free = match self.slots[slot].phase.viewer() {
-            Some(_) => self.spills.count() / 4,
-            None => 0,
-        };
-        let Some(spill) = self.take_spill(keep_free) else {
-            self.counters.evicted += 1;
-            self.close(slot);
-            return false;
-        };
-        self.fill_spill(slot, spill, from, to);
-        self.slots[slot].mark(BLOCKED, true);
-        true
-    }
-
-    fn fill_spill(&mut self, slot: u32, spill: u16, from: usize, to: usize) {
-        self.spills.bytes(spill)[..to - from].copy_from_slice(&self.scratch[from..to]);
-        self.spilled[usize::from(spill)] = Spilled {
-            from: 0,
-            to: (to - from) as u32,
-            slot,
-            since_ms: self.now.ms,
-        };
-        self.slots[slot].spill = spill;
     }
 
     /// Changes what a peer is doing, and with it the list it stands in. At the front of an audience

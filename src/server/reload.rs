@@ -273,6 +273,8 @@ mod tests {
             ring_bytes: _,
             topics: _,
             history_bytes: _,
+            pictures: _,
+            picture_bytes: _,
             per_address: _,
         } = limits;
     }
