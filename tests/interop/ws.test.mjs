@@ -154,10 +154,10 @@ describe("ws", { concurrency: true }, () => {
 
   test("a connection that is cut again and again goes on without a gap", async () => {
     await withServer(async (server) => {
-      await server.publish("n", -1);
+      // From here on, for one that is cut before its hello would else begin with the newest.
+      let { id: last } = await server.publish("n", -1);
       const proxy = await CuttingProxy.start(server.port, 20000, 12);
       const values = [];
-      let last = "";
       const follow = async () => {
         while (values.at(-1) !== NUMBERS - 1) {
           const client = new Client(`${proxy.url}/events/ws?topics=n&since=${last}`);
@@ -175,7 +175,7 @@ describe("ws", { concurrency: true }, () => {
       await sleep(200);
       await server.publishNumbers("n", 0, NUMBERS);
       await followed;
-      assert.deepEqual(values, Array.from({ length: NUMBERS + 1 }, (_, n) => n - 1));
+      assert.deepEqual(values, Array.from({ length: NUMBERS }, (_, n) => n));
       assert.ok(proxy.cuts > 3, `${proxy.cuts} of ${proxy.plan}`);
       proxy.close();
     });
