@@ -213,29 +213,35 @@ impl Subscription {
             };
             subscription.apply(key, value, &mut framing, &mut patterns_seen)?;
         }
+        subscription.complete(head, &mut framing)?;
+        subscription.wish.framing = framing.code();
+        Ok(subscription)
+    }
+
+    /// What the head says besides, and what nobody said.
+    fn complete(&mut self, head: &Head<'_>, framing: &mut Framing) -> Result<(), Refusal> {
         if framing.row().shape == Shape::Answer
             && let Some(id) = head.field("if-none-match").and_then(entity_tag)
         {
-            subscription.opening.since = Since::parse(id);
-            subscription.opening.is_conditional = true;
+            self.opening.since = Since::parse(id);
+            self.opening.is_conditional = true;
         }
         if let Some(id) = head.field("last-event-id").filter(|id| !id.is_empty()) {
-            subscription.opening.since = Since::parse(id);
+            self.opening.since = Since::parse(id);
         }
         // A stream's connection always ends with it: no reason to be another audience.
         framing.last |= framing.row().shape == Shape::Stream;
         if let Some(default) = framing.row().callback
-            && subscription.wish.callback.is_empty()
+            && self.wish.callback.is_empty()
         {
-            subscription.wish.callback = callback(default)?;
+            self.wish.callback = callback(default)?;
         }
         if framing.shows_pictures() && wants_images(head) {
             framing.last = false;
-            let padding = &mut subscription.opening.padding;
+            let padding = &mut self.opening.padding;
             *padding = padding.or(Some(multipart::IMAGES_PADDING));
         }
-        subscription.wish.framing = framing.code();
-        Ok(subscription)
+        Ok(())
     }
 
     fn apply(
