@@ -174,7 +174,7 @@ export async function phone(browser, options = {}) {
   });
   page.on("console", (message) => {
     const text = message.text();
-    const isLink = /net::ERR_(CONNECTION|INCOMPLETE|EMPTY|NETWORK|SOCKET|ABORTED|FAILED)/.test(text);
+    const isLink = /net::ERR_(CONN|INCOMPLETE|EMPTY|NETWORK|SOCKET|ABORTED|FAILED)/.test(text);
     const isIcon = /\/favicon\.ico$/.test(message.location().url); // of a page that is none of ours
     if (message.type() === "error" && !isLink && !isIcon) page.faults.push(text);
   });

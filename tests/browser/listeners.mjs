@@ -21,7 +21,7 @@ export function listeners() {
     words.push(message);
     const [[word, content]] = Object.entries(message);
     if (word === "busy") retryMs = content.retry;
-    else if (content.id) window.last = content.id;
+    else if (["hello", "heartbeat", "more"].includes(word)) window.last = content.id;
   });
   const since = () => (window.last ? `&since=${window.last}` : "");
   /** As soon as the board wants to be asked again. */
@@ -193,6 +193,18 @@ export function listeners() {
         source.addEventListener(name, ({ data }) => take({ [name]: JSON.parse(data) }));
       }
       source.onerror = () => words.push({ error: { closed: source.readyState === 2 } });
+    },
+
+    socket(board, query, { protocol = "encke.v1" } = {}) {
+      const url = `${board.replace("http", "ws")}/events/ws?${query}${since()}`;
+      const socket = (window.socket = new WebSocket(url, protocol));
+      socket.onopen = () => (notes.protocol = socket.protocol);
+      socket.onmessage = ({ data }) => take(JSON.parse(data));
+      socket.onclose = ({ code }) => {
+        words.push({ closed: { code } });
+        again(() => listen.socket(board, query, { protocol }));
+      };
+      notes.requests += 1;
     },
   });
 }

@@ -15,7 +15,7 @@ const TOPIC = "demo/count";
 const QUERY = `&topics=${TOPIC}`;
 
 const SECRET = "q7Zk2vN0w4";
-const TOKEN = `[[token]]\nname = "phone"\nread = ["#"]
+const TOKEN = `[[token]]\nname = "phone"\nread = ["#"]\nwrite = ["room/#"]
 sha256 = "${createHash("sha256").update(SECRET).digest("hex")}"\n`;
 
 let browser;
@@ -116,6 +116,9 @@ const CHECKS = {
     const { requests, pieces } = await page.evaluate(() => window.notes);
     assert.ok(pieces > 20, `${requests} requests, ${pieces} pieces`);
   },
+  async socket(page) {
+    assert.equal(await page.evaluate(() => window.notes.protocol), "encke.v1");
+  },
   async tag(page) {
     await page.waitForFunction(() => window.notes.unchanged > 1);
   },
@@ -123,6 +126,7 @@ const CHECKS = {
 
 /** One page for each row listens to `to` while all is published; `between` is done now and then. */
 async function listenTo(board, to, rows, between) {
+  await board.publish(TOPIC, -1); // who is at an id of an empty log is told the newest alone
   const all = await Promise.all(rows.map(async ([origin, technique, more = "", options]) => {
     const page = await board.page(origin);
     await start(page, technique, to, QUERY + more, options);
@@ -150,16 +154,17 @@ async function tellAll(t, all) {
 test(`${COUNT} events, complete and in order, in pages of the board's origin`, (t) =>
   withBoard(config(), async (board) => {
     const rows = [["iframe"], ["iframe", "&limit=8192"], ["xhr", "&limit=20000"], ["fetch"],
-      ["poll"], ["xml"], ["tag", "&timeout=0.5"], ["events"]];
+      ["poll"], ["xml"], ["tag", "&timeout=0.5"], ["events"], ["socket"]];
     const own = rows.map((row) => [board.origin, ...row]);
     await tellAll(t, await listenTo(board, board.origin, own, () => {}));
   }));
 
 test("the same in pages of other origins, with a cut in between", (t) =>
-  withBoard(config("", JSONP), async (board) => {
+  withBoard(config(`origins = ["${friend}"]`, JSONP), async (board) => {
     const link = await Link.to(board);
     const rows = [[friend, "posted", "", { silenceMs: 2500 }], [friend, "xhr", "&limit=20000"],
-      [friend, "fetch"], [friend, "poll"], [friend, "xml"], [friend, "tag", "&timeout=0.5"],
+      [friend, "fetch"], [friend, "socket"], [friend, "poll"],
+      [friend, "xml"], [friend, "tag", "&timeout=0.5"],
       [friend, "events", "", { withCredentials: true }], [stranger, "script"]];
     try {
       await tellAll(t, await listenTo(board, link.url, rows, async (from) => {
@@ -201,9 +206,9 @@ test("a frame that breaks tells nobody, and loses nothing", () =>
     }
   }));
 
-test("a frame, a stream and a script see the board go down, and come back as another", () =>
+test("whoever listens sees the board go down, and come back as another", () =>
   withBoard(config("", JSONP), async (board) => {
-    const techniques = ["iframe", "posted", "xhr", "script"];
+    const techniques = ["iframe", "posted", "xhr", "socket", "script"];
     const all = await Promise.all(techniques.map(async (technique) => {
       const page = await board.page(technique === "script" ? friend : board.origin);
       await start(page, technique, board.origin, QUERY, { silenceMs: 2500 });
@@ -213,6 +218,8 @@ test("a frame, a stream and a script see the board go down, and come back as ano
     await count(board, 0, 10);
     await Promise.all(all.map((page) => hears(page, 9)));
     assert.equal(await board.drain(), 0);
+    const ofSocket = all[techniques.indexOf("socket")];
+    await ofSocket.waitForFunction(() => window.words.some((word) => word.closed?.code === 1001));
     for (const page of all.slice(0, 3)) {
       const busy = await page.evaluate(() => window.words.find((word) => word.busy).busy);
       assert.ok(busy.reason === "draining" && busy.retry >= 1000 && busy.retry <= 5000);
@@ -320,15 +327,20 @@ test("a domain is shared with pages in cors, and not with their neighbours", () 
     }
   }));
 
+/** Signs a page of the board's origin in. */
+async function signIn(page) {
+  const status = await page.evaluate((body) => fetch("/session", { method: "POST", body })
+    .then((answer) => answer.status), `phone.${SECRET}`);
+  assert.equal(status, 200);
+}
+
 test("whoever is signed in is so for pages of the same site in cors, and nowhere else", () => {
   const closed = config("read = []", TOKEN + JSONP).replace(`["${friend}"]`,
     `["${friend}", "${stranger}"]`);
   return withBoard(closed, async (board) => {
     await board.publish(TOPIC, 1);
     const page = await board.page(board.origin);
-    const signed = await page.evaluate((body) => fetch("/session", { method: "POST", body })
-      .then((answer) => answer.status), `phone.${SECRET}`);
-    assert.equal(signed, 200);
+    await signIn(page);
     for (const [origin, technique, options, hears] of [
       [friend, "events", { withCredentials: true }, true], [friend, "events", {}, false],
       [friend, "posted", {}, true], [friend, "script", {}, true],
@@ -396,4 +408,45 @@ test("a script that is taken away leaves a poll, but not if it says whose it is"
       await page.context().close();
       assert.equal(await viewers(board, 0), 0);
     }
+  }));
+
+test("two pages talk by WebSockets, and see each other come and go", () =>
+  withBoard(config("read = []", TOKEN), async (board) => {
+    const room = "&topics=room/hall,encke/presence/room/hall";
+    const enter = async () => {
+      const page = await board.page(board.origin);
+      await signIn(page);
+      await start(page, "socket", board.origin, room);
+      return page;
+    };
+    const say = (page, topic, value, ref) => page.evaluate((message) =>
+      window.socket.send(JSON.stringify(message)), { publish: { topic, value }, ref });
+    const one = await enter();
+    await says(one, "hello");
+    await say(one, "room/hall", "Anybody?", 0); // with that there is a room
+    await hears(one, 1);
+    const other = await enter();
+    await Promise.all([hears(one, 2), hears(other, 2)]);
+    await say(one, "room/hall", "<b>Good morning</b>", 1);
+    await hears(other, "<b>Good morning</b>");
+    await say(other, "room/hall", { and: "you?" }, 2);
+    await one.waitForFunction(() => window.heard.at(-1).and === "you?");
+    await say(one, "garden/gate", true, 3);
+    await says(one, "error");
+    const answers = await one.evaluate(() =>
+      window.words.filter((word) => word.ack || word.error));
+    assert.deepEqual(answers.map(({ ack, error }) =>
+      [ack?.ref ?? error.ref, ack?.subscribers ?? error.status]), [[0, 1], [1, 2], [3, 403]]);
+    await other.context().close();
+    await hears(one, 1);
+    assert.deepEqual(one.faults, []);
+  }));
+
+test("a page of another origin opens no WebSocket, but for those in origins", () =>
+  withBoard(config(), async (board) => {
+    const page = await board.page(friend); // it may read, and no more
+    await start(page, "socket", board.origin);
+    await says(page, "closed");
+    const words = await page.evaluate(() => window.words);
+    assert.ok(words.every(({ closed }) => closed?.code === 1006), JSON.stringify(words));
   }));

@@ -101,7 +101,8 @@ class Readme(unittest.TestCase):
         line = line.replace("target/release/encke", f"{target}/release/encke")
         shell = subprocess.Popen(
             ["bash", "-c", f"exec {line}"], cwd=common.ROOT, env=self.environment,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            errors="replace")  # the frames of a WebSocket are not text
         endless = "curl -N" in line or line.startswith("encke watch")
         try:
             out, err = shell.communicate(timeout=STREAM_SECONDS if endless else 10)
