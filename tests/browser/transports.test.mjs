@@ -221,11 +221,12 @@ test("whoever listens sees the board go down, and come back as another", () =>
     const ofSocket = all[techniques.indexOf("socket")];
     await ofSocket.waitForFunction(() => window.words.some((word) => word.closed?.code === 1001));
     for (const page of all.slice(0, 3)) {
+      await says(page, "busy");
       const busy = await page.evaluate(() => window.words.find((word) => word.busy).busy);
       assert.ok(busy.reason === "draining" && busy.retry >= 1000 && busy.retry <= 5000);
     }
     // On purpose it ends well: then a frame is loaded.
-    assert.equal(await all[0].evaluate(() => window.notes.loads), 1);
+    await all[0].waitForFunction(() => window.notes.loads === 1);
     const other = await Board.start(board.port, config("", JSONP));
     try {
       await count(other, 100, 110);
