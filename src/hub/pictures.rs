@@ -3,8 +3,8 @@
 //! Each picture topic has two plates, and one more is for a picture that is arriving, whatever its
 //! topic: so an upload that breaks off leaves what was there as it was. A plate that is being sent
 //! is pinned, by count, and never written; one that is neither the newest of its topic nor pinned
-//! is free for the next. Nothing is copied: a picture is written where it is sent from. The store knows
-//! no format and no peer; the log holds what points here.
+//! is free for the next. Nothing is copied: a picture is written where it is sent from. The store
+//! knows no format and no peer; the log holds what points here.
 
 use super::event::{Event, Seq, State};
 use crate::limits::TOPIC_BYTES_MAX;

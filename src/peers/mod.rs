@@ -6,7 +6,7 @@
 //!
 //! - `slots`: the slab, its lists, the buffer pools.
 //! - `exchange`: a peer that asks: read, process, answer.
-//! - `fanout`: events to viewers: one rendering for each audience (`run`), one send for each member.
+//! - `fanout`: events to viewers: one rendering (`run`) for an audience, one send for a member.
 //! - `subscribe`: how a viewer or a poll begins; `spans`: how some viewers' streams end.
 //! - `polls`: how polls are answered; `refuse`: how what is refused is.
 //! - `pictures`: pictures taken, asked for and shown.

@@ -31,8 +31,8 @@ pub(super) struct Sending {
 }
 
 /// What a viewer is shown: the number of the plate, above 0, and `AHEAD`; how much of it is sent,
-/// with what is around it; when that began, and when the last of it was taken. Bare numbers, because
-/// a vector of those is zero without being touched; of times the low half is enough.
+/// with what is around it; when that began, and when the last of it was taken. Bare numbers,
+/// because a vector of those is zero without being touched; of times the low half is enough.
 type Showing = [u32; 4];
 
 /// The head of the next picture is sent already.

@@ -2,9 +2,9 @@
 //!
 //! RFC 2046 section 5.1: the delimiter that ends a part is sent with it, else a client would show
 //! each part one late. Whoever asks for images gets nothing but pictures: `<img>` shows each in
-//! place of the one before. Chromium and WebKit show one when the head of the next has come, so that
-//! is sent with it, too: as long as the next is not known, with the type of this one, which no
-//! browser believes, and without its length. Never the bytes of a picture here.
+//! place of the one before. Chromium shows one when the head of the next has come, so that is sent
+//! with it, too: as long as the next is not known, with the type of this one, which no browser
+//! believes, and without its length. Never the bytes of a picture here.
 
 use super::{
     Dress, End, Framing, Hello, Id, Open, Shape, Span, Transport, put_heartbeat, put_hello,
