@@ -54,6 +54,10 @@ export function listeners() {
       node = document.createElement("iframe");
       node.style.display = "none";
       for (const event of ["load", "error"]) node.addEventListener(event, () => (notes.loads += 1));
+      node.addEventListener("load", ({ target }) => {
+        // What could not be loaded has no document for us.
+        if (target.contentDocument && words.at(-1)?.busy) notes.ended = true;
+      });
       node.src = url + since();
       alive = Date.now() + retryMs - AGAIN_MS;
       retryMs = AGAIN_MS;
@@ -131,6 +135,20 @@ export function listeners() {
       const read = lines();
       await streamOf(`${board}/events/stream?${query}`, "*/*", read);
       again(() => listen.fetch(board, query));
+    },
+
+    async parts(board, query) {
+      let rest = "";
+      await streamOf(`${board}/events/multipart?${query}`, "*/*", (text) => {
+        const parts = (rest + text).split(/--encke(?:--)?\r\n/);
+        rest = parts.pop();
+        for (const part of parts.filter(Boolean)) {
+          const [fields, content] = part.split("\r\n\r\n");
+          if (!/^content-type: application\/json/i.test(fields)) throw new Error(fields);
+          take(JSON.parse(content));
+        }
+      });
+      again(() => listen.parts(board, query));
     },
 
     async poll(board, query) {

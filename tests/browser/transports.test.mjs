@@ -116,6 +116,9 @@ const CHECKS = {
     const { requests, pieces } = await page.evaluate(() => window.notes);
     assert.ok(pieces > 20, `${requests} requests, ${pieces} pieces`);
   },
+  async parts(page) {
+    assert.ok(await page.evaluate(() => window.notes.pieces > 20));
+  },
   async socket(page) {
     assert.equal(await page.evaluate(() => window.notes.protocol), "encke.v1");
   },
@@ -154,7 +157,7 @@ async function tellAll(t, all) {
 test(`${COUNT} events, complete and in order, in pages of the board's origin`, (t) =>
   withBoard(config(), async (board) => {
     const rows = [["iframe"], ["iframe", "&limit=8192"], ["xhr", "&limit=20000"], ["fetch"],
-      ["poll"], ["xml"], ["tag", "&timeout=0.5"], ["events"], ["socket"]];
+      ["parts"], ["poll"], ["xml"], ["tag", "&timeout=0.5"], ["events"], ["socket"]];
     const own = rows.map((row) => [board.origin, ...row]);
     await tellAll(t, await listenTo(board, board.origin, own, () => {}));
   }));
@@ -163,7 +166,7 @@ test("the same in pages of other origins, with a cut in between", (t) =>
   withBoard(config(`origins = ["${friend}"]`, JSONP), async (board) => {
     const link = await Link.to(board);
     const rows = [[friend, "posted", "", { silenceMs: 2500 }], [friend, "xhr", "&limit=20000"],
-      [friend, "fetch"], [friend, "socket"], [friend, "poll"],
+      [friend, "fetch"], [friend, "parts"], [friend, "socket"], [friend, "poll"],
       [friend, "xml"], [friend, "tag", "&timeout=0.5"],
       [friend, "events", "", { withCredentials: true }], [stranger, "script"]];
     try {
@@ -208,7 +211,7 @@ test("a frame that breaks tells nobody, and loses nothing", () =>
 
 test("whoever listens sees the board go down, and come back as another", () =>
   withBoard(config("", JSONP), async (board) => {
-    const techniques = ["iframe", "posted", "xhr", "socket", "script"];
+    const techniques = ["iframe", "posted", "xhr", "parts", "socket", "script"];
     const all = await Promise.all(techniques.map(async (technique) => {
       const page = await board.page(technique === "script" ? friend : board.origin);
       await start(page, technique, board.origin, QUERY, { silenceMs: 2500 });
@@ -220,13 +223,13 @@ test("whoever listens sees the board go down, and come back as another", () =>
     assert.equal(await board.drain(), 0);
     const ofSocket = all[techniques.indexOf("socket")];
     await ofSocket.waitForFunction(() => window.words.some((word) => word.closed?.code === 1001));
-    for (const page of all.slice(0, 3)) {
+    for (const page of all.slice(0, 4)) {
       await says(page, "busy");
       const busy = await page.evaluate(() => window.words.find((word) => word.busy).busy);
       assert.ok(busy.reason === "draining" && busy.retry >= 1000 && busy.retry <= 5000);
     }
     // On purpose it ends well: then a frame is loaded.
-    await all[0].waitForFunction(() => window.notes.loads === 1);
+    await all[0].waitForFunction(() => window.notes.ended);
     const other = await Board.start(board.port, config("", JSONP));
     try {
       await count(other, 100, 110);
