@@ -101,7 +101,10 @@ impl<O: Outlet> Peers<O> {
     /// Whoever did not take a whole run leaves the front.
     fn let_go(&mut self, audience: u32, stopped: Option<(u32, Sent)>) {
         match stopped {
-            Some((slow, Sent::Bytes(sent))) => self.fall_behind(slow, audience, sent, 0),
+            Some((slow, Sent::Bytes(sent))) => {
+                self.fall_behind(slow, audience, sent, 0);
+                self.regain(slow, sent);
+            }
             Some((gone, Sent::Gone)) => self.close(gone),
             None => {}
         }
@@ -381,7 +384,6 @@ impl<O: Outlet> Peers<O> {
             bytes
         };
         self.counters.deliveries += u64::from(rendered.events);
-        self.spend(slot, index, sent - skip);
         if sent < bytes {
             self.set_phase(slot, behind);
             if sent >= rendered.replay_from {
@@ -389,8 +391,10 @@ impl<O: Outlet> Peers<O> {
             } else {
                 self.keep(slot, sent, bytes);
             }
-            return;
+            let kept = self.kept_bytes(slot);
+            return self.spend(slot, sent - skip + kept);
         }
+        self.spend(slot, sent - skip);
         if rendered.exhausted && cursor == plan.end {
             return self.arrive(slot, index, cursor, behind);
         }
@@ -412,7 +416,6 @@ impl<O: Outlet> Peers<O> {
             }
         }
         let at_front = cursor == self.hub.audiences.audience(index).position;
-        self.spend(slot, index, 0);
         let place = match (at_front, interval) {
             (true, _) => Place::Front,
             (false, true) => Place::Waiting,

@@ -495,6 +495,9 @@ impl<O: Outlet> Peers<O> {
                 audience.serving = self.slots.next(slot);
             }
         }
+        if !self.dues.is_empty() {
+            self.move_due(slot, phase);
+        }
         self.slots.set_phase(slot, phase);
     }
 

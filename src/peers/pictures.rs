@@ -346,7 +346,7 @@ impl<O: Outlet> Peers<O> {
         if framing.only_pictures() {
             self.showings.rows[slot as usize][0] = AHEAD;
         }
-        self.spend(slot, index, bytes);
+        self.spend(slot, bytes);
         true
     }
 

@@ -2,8 +2,7 @@
 //! streams until they end.
 //!
 //! What a viewer may still be sent is counted where it is served: at the front for all of its
-//! audience at once, behind it for itself. What it gets while it is behind counts twice, for its
-//! audience gets as much; so it ends early, never late.
+//! audience at once, behind it for itself.
 
 use super::subscribe::put_end;
 use super::*;
@@ -18,7 +17,8 @@ pub(super) enum Why {
     More(Seq),
 }
 
-/// When a viewer's stream is over: what its audience has been sent by then, and the time.
+/// When a viewer's stream is over: the time, and what may be sent until then; at the front, what
+/// its audience has been sent by then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Due(Span);
 
@@ -36,37 +36,73 @@ impl<O: Outlet> Peers<O> {
         if self.dues.len() <= place {
             self.dues.resize(place + 1, Due(Span::ENDLESS));
         }
-        let audience = self.hub.audiences.audience_mut(index);
         let due = Span {
-            bytes: audience.sent_bytes.saturating_add(span.bytes),
             ms: self.now.ms.saturating_add(span.ms),
+            ..span
         };
         self.dues[place] = Due(due);
+        let audience = self.hub.audiences.audience_mut(index);
         audience.is_plain = false;
-        audience.limit_bytes = audience.limit_bytes.min(due.bytes);
         audience.expiry_ms = audience.expiry_ms.min(due.ms);
         self.wake_by(due.ms);
     }
 
-    /// A viewer was sent so much by itself, or comes to the front.
-    pub(super) fn spend(&mut self, slot: u32, index: u32, bytes: usize) {
-        if let Some(Due(due)) = self.dues.get_mut(slot as usize)
-            && due.bytes != u64::MAX
-        {
+    /// The due of a viewer that has an end.
+    fn due(&mut self, slot: u32) -> Option<&mut Span> {
+        let due = self.dues.get_mut(slot as usize)?;
+        (due.0 != Span::ENDLESS).then_some(&mut due.0)
+    }
+
+    /// A viewer that is behind was sent so much by itself.
+    pub(super) fn spend(&mut self, slot: u32, bytes: usize) {
+        let is_front = matches!(self.slots[slot].phase, Phase::Front { .. });
+        if let Some(due) = self.due(slot).filter(|_| !is_front) {
             due.bytes = due.bytes.saturating_sub(bytes as u64);
-            let due_ms = due.ms;
+        }
+    }
+
+    /// A viewer that was at the front got only so much of the run that counts for all there.
+    #[cold]
+    pub(super) fn regain(&mut self, slot: u32, sent: usize) {
+        let left = self.run.bytes - sent - self.kept_bytes(slot);
+        if let Some(due) = self.due(slot) {
+            due.bytes = due.bytes.saturating_add(left as u64);
+        }
+    }
+
+    /// A viewer comes to the front, or leaves it.
+    #[cold]
+    pub(super) fn move_due(&mut self, slot: u32, to: Phase) {
+        let from = self.slots[slot].phase;
+        let (index, comes) = match (from, to) {
+            (Phase::Front { .. }, Phase::Front { .. }) => return,
+            (Phase::Front { audience }, _) => (audience, false),
+            (_, Phase::Front { audience }) => (audience, true),
+            _ => return,
+        };
+        let sent_bytes = self.hub.audiences.audience(index).sent_bytes;
+        let Some(due) = self.due(slot) else {
+            return;
+        };
+        due.bytes = match comes {
+            true => due.bytes.saturating_add(sent_bytes),
+            false => due.bytes.saturating_sub(sent_bytes),
+        };
+        let due_bytes = due.bytes;
+        if comes {
             let audience = self.hub.audiences.audience_mut(index);
-            audience.limit_bytes = audience.limit_bytes.min(due.bytes);
-            audience.expiry_ms = audience.expiry_ms.min(due_ms);
-            self.wake_by(due_ms);
+            audience.limit_bytes = audience.limit_bytes.min(due_bytes);
         }
     }
 
     /// Whether a viewer's stream is as long as it may be.
     pub(super) fn is_spent(&self, slot: u32, index: u32) -> bool {
-        self.dues.get(slot as usize).is_some_and(|Due(due)| {
-            due.bytes <= self.hub.audiences.audience(index).sent_bytes || due.ms <= self.now.ms
-        })
+        let sent_bytes = match self.slots[slot].phase {
+            Phase::Front { .. } => self.hub.audiences.audience(index).sent_bytes,
+            _ => 0,
+        };
+        let due = self.dues.get(slot as usize);
+        due.is_some_and(|Due(due)| due.bytes <= sent_bytes || due.ms <= self.now.ms)
     }
 
     /// Ends those at the front that have had as many bytes as they may.
@@ -111,17 +147,22 @@ impl<O: Outlet> Peers<O> {
         let Some((_, cursor, place)) = self.slots[slot].phase.viewer() else {
             return;
         };
+        let Some(due) = self.due(slot).copied() else {
+            return;
+        };
         // One that is behind ends when it is served next: it may be in the middle of a frame.
         let reached = match place {
-            Place::Front => self.hub.audiences.audience(index).position,
-            Place::Waiting => cursor,
-            Place::Replay { .. } | Place::CatchUp { .. } => return,
+            Place::Front => Some(self.hub.audiences.audience(index).position),
+            Place::Waiting => Some(cursor),
+            Place::Replay { .. } | Place::CatchUp { .. } => None,
         };
-        if self.is_spent(slot, index) {
-            self.end_viewer(slot, index, Why::More(reached));
-        } else if let Some(Due(due)) = self.dues.get(slot as usize) {
+        match (reached, self.is_spent(slot, index)) {
+            (Some(reached), true) => return self.end_viewer(slot, index, Why::More(reached)),
+            (None, true) => return,
+            (_, false) => next.ms = next.ms.min(due.ms),
+        }
+        if place == Place::Front {
             next.bytes = next.bytes.min(due.bytes);
-            next.ms = next.ms.min(due.ms);
         }
     }
 

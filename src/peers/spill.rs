@@ -49,6 +49,17 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
+    /// Bytes that wait for a peer's socket.
+    pub(super) fn kept_bytes(&self, slot: u32) -> usize {
+        match self.slots[slot].spill {
+            NO_BUFFER => 0,
+            spill => {
+                let Spilled { from, to, .. } = self.spilled[usize::from(spill)];
+                (to - from) as usize
+            }
+        }
+    }
+
     /// Keeps a part of the scratch for a blocked peer, or closes it when there is no buffer: it
     /// resumes by its cursor.
     #[cold]

@@ -9,7 +9,7 @@ use crate::hub::Lost;
 use crate::hub::audience::{TopicSet, Wish};
 use crate::resource::Plan;
 use crate::transport::subscription::{Opening, Since};
-use crate::transport::{Busy, End, Hello, Open, Reason, multipart};
+use crate::transport::{Busy, End, Hello, Open, Reason};
 use crate::wire::response::{self, Length};
 use crate::wire::{Kind, Refusal};
 
@@ -100,9 +100,9 @@ impl<O: Outlet> Peers<O> {
         }
         match row.shape {
             Shape::Answer => self.poll(slot, &opening),
-            Shape::Stream if self.draining => self.busy(slot, framing, Reason::Draining),
+            Shape::Stream if self.draining => self.busy(slot, framing, &opening, Reason::Draining),
             Shape::Stream if self.viewers >= self.settings.viewers => {
-                self.busy(slot, framing, Reason::Full);
+                self.busy(slot, framing, &opening, Reason::Full);
             }
             Shape::Stream => self.open_stream(slot, exchange, framing, &opening),
         }
@@ -118,18 +118,32 @@ impl<O: Outlet> Peers<O> {
 
     /// No stream now. A native EventSource gives up for good on any status but 200.
     #[cold]
-    fn busy(&mut self, slot: u32, framing: Framing, reason: Reason) {
-        if reason == Reason::Full && framing.row().accept != "text/event-stream" {
+    fn busy(&mut self, slot: u32, framing: Framing, opening: &Opening, reason: Reason) {
+        let row = framing.row();
+        let is_event_source = row.accept == "text/event-stream";
+        if reason == Reason::Full && !is_event_source {
             return self.refuse(slot, &FULL);
         }
         if framing.is_socket() {
             return self.refuse(slot, &DRAINING);
         }
         let retry_ms = self.retry_ms(reason);
-        let length = self.stream_head(self.asked(slot), framing.row());
+        let mut length = self.stream_head(self.asked(slot), row);
         let callback = self.wish().callback.clone();
+        // What SSE begins with stands in its busy, too.
+        if !is_event_source {
+            let open = Open {
+                retry_ms,
+                padding: opening.padding.unwrap_or(row.padding),
+                domain: &opening.domain,
+            };
+            let dress = framing.dress(&callback);
+            let mut out = Writer::resume(&mut self.scratch, length);
+            let put = framing.chunk(&mut out, |out| (row.open)(&open, dress, out));
+            put.expect("padding fits an empty buffer");
+            length = out.len();
+        }
         let end = End::Busy(Busy { reason, retry_ms });
-        let length = put_first(&mut self.scratch, length, framing);
         let length = put_end(&mut self.scratch, length, framing, &callback, &end);
         if self.deliver(slot, 0, length) {
             self.close_gently(slot);
@@ -138,7 +152,7 @@ impl<O: Outlet> Peers<O> {
 
     fn open_stream(&mut self, slot: u32, exchange: u16, framing: Framing, opening: &Opening) {
         let Some(index) = self.join() else {
-            return self.busy(slot, framing, Reason::Full);
+            return self.busy(slot, framing, opening, Reason::Full);
         };
         let start = self.start(opening);
         let lost = self.lost_at(start, &self.hub.audiences.audience(index).set);
@@ -308,16 +322,6 @@ impl<O: Outlet> Peers<O> {
             self.probe_poll(slot);
         }
     }
-}
-
-/// Appends the delimiter without which a stream of parts has none; how long it is then.
-fn put_first(scratch: &mut [u8], from: usize, framing: Framing) -> usize {
-    let mut out = Writer::resume(scratch, from);
-    if framing.shows_pictures() {
-        let put = framing.chunk(&mut out, |out| out.put(multipart::FIRST));
-        put.expect("a few words fit");
-    }
-    out.len()
 }
 
 /// Appends what a stream ends with, and the body's end; how long it is then.

@@ -130,7 +130,7 @@ pub fn poll_of(head: &Head<'_>) -> u8 {
     let wants = |media| accepts_exactly(accept, media).unwrap_or(0);
     match wants(xml::ROW.accept) {
         0 => LONGPOLL,
-        wanted if wanted > wants("text/html") => xml::NUMBER,
+        wanted if wanted > wants("text/html").max(wants("application/json")) => xml::NUMBER,
         _ => LONGPOLL,
     }
 }

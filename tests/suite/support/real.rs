@@ -279,6 +279,7 @@ impl Driver for Real {
 
     fn comparable(&self, mut bytes: Vec<u8>) -> Vec<u8> {
         blank(&mut bytes, b"\"time\":", 13);
+        blank(&mut bytes, b"<time>", 13);
         blank(&mut bytes, b"\nDate: ", 29);
         bytes
     }

@@ -21,8 +21,8 @@
 //! ! virtual                        only a virtual world can play this
 //! ! token tv abc read=a/# write=b/+,c until=+60
 //!                                  there is this token, for 60 seconds more; secret and all
-//! ! server read=open/# cors=http://x origins=http://y proxies=192.0.2.0/24
-//!                                  rights of this world, as in [server]; lists have commas
+//! ! server read=open/# cors=http://x origins=http://y proxies=192.0.2.0/24 jsonp=open/#
+//!                                  rights of this world, as in [server] and [jsonp]; lists have commas
 //! @2 from 8.8.8.8                  as @2, which comes from there and not from 127.0.0.1
 //! ! revoke tv                      the token stands in the configuration no longer
 //! ```
@@ -305,6 +305,7 @@ impl Transcript {
             "read" => policy.read = list,
             "cors" => policy.friends = Friend::all(&["http://friend.example".into()], &list),
             "origins" => policy.friends = Friend::all(&list, &[]),
+            "jsonp" => policy.jsonp = list,
             "proxies" => policy.proxies = list.iter().filter_map(|n| Network::parse(n)).collect(),
             _ => panic!("{place}: [server] has no {key} here"),
         }
