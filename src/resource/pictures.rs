@@ -134,7 +134,9 @@ pub fn admit(
 ) -> Result<Plate, Refusal> {
     condition::answer(when, context.hub, name)?;
     let value = [b'0'; ENVELOPE_BYTES_MAX];
-    let checked = { &context.hub }.check(name, &value, State::Ok, context.now, Ahead::default());
+    let checked = context
+        .hub
+        .check(name, &value, State::Ok, context.now, Ahead::default());
     checked.map_err(|why| topics::refused(why, None))?;
     let begun = context.hub.pictures.begin(name, kind, announced);
     begun.map_err(|why| refused(why, announced, context))
@@ -162,7 +164,9 @@ pub fn publish(
     let mut text = [0; ENVELOPE_BYTES_MAX];
     let mut value = Writer::new(&mut text);
     put_value(name, bytes, context, &mut value).map_err(too_small)?;
-    let published = { &mut context.hub }.publish(name, value.written(), State::Ok, context.now);
+    let published = context
+        .hub
+        .publish(name, value.written(), State::Ok, context.now);
     let seq = published.map_err(|why| topics::refused(why, None))?;
     context.hub.pictures.finish(plate, seq);
     *arriving = None;
