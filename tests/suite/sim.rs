@@ -11,8 +11,10 @@ mod model;
 mod publish;
 mod subscriber;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use encke::access::Policy;
 use encke::peers::Settings;
 use model::{Model, Random};
 use subscriber::Subscriber;
@@ -34,7 +36,11 @@ struct Sim {
     publisher: usize,
     loud: bool,
     draining: bool,
+    pairs: Pairs,
 }
+
+/// How often a technique was left and another went on.
+type Pairs = BTreeMap<(Technique, Technique), u32>;
 
 impl Sim {
     fn new(seed: u64) -> Sim {
@@ -45,6 +51,10 @@ impl Sim {
             pages: *random.pick(&[2, 3, 8]),
             ring_bytes: *random.pick(&[9 * 1024, 12 * 1024, 20 * 1024, 64 * 1024]),
             topics: 48,
+            policy: Policy {
+                jsonp: vec!["#".into()],
+                ..settings().policy
+            },
             ..settings()
         };
         let world = World::new(counts);
@@ -65,6 +75,7 @@ impl Sim {
             publisher: 0,
             loud: std::env::var("ENCKE_SIM_SEED").is_ok(),
             draining: false,
+            pairs: Pairs::new(),
         };
         sim.publisher = sim.world.connect().expect("the first comes in");
         sim
@@ -149,11 +160,11 @@ impl Sim {
             return;
         }
         let now_ms = self.world.now_ms;
-        if subscriber.technique != Technique::Poll && !subscriber.epoch.pending {
+        if !subscriber.technique.is_poll() && !subscriber.epoch.pending {
             let silent_ms = now_ms - subscriber.heard_ms;
             assert!(silent_ms <= 15_020, "#{index}: nothing for {silent_ms} ms");
         }
-        if subscriber.technique == Technique::Poll && !subscriber.idle {
+        if subscriber.technique.is_poll() && !subscriber.idle {
             // It may have waited for a buffer before it was held.
             let late_ms = now_ms.saturating_sub(subscriber.poll_until_ms);
             assert!(late_ms <= 5_100, "#{index}: a poll is {late_ms} ms late");
@@ -191,7 +202,7 @@ impl Sim {
             if subscriber.is_idle() || subscriber.since.is_none() {
                 continue;
             }
-            if subscriber.technique != Technique::Poll {
+            if !subscriber.technique.is_poll() {
                 assert!(!subscriber.epoch.pending, "#{index} is answered");
                 assert_eq!(subscriber.cursor(), head, "#{index} is not left behind");
             }
@@ -265,13 +276,32 @@ impl Sim {
     }
 }
 
-/// Whether a seed goes well; if not, how to see it again.
-fn run(seed: u64) -> bool {
-    let result = catch_unwind(AssertUnwindSafe(|| Sim::new(seed).run()));
+/// What became of a seed that goes well; if it does not, how to see it again.
+fn run(seed: u64) -> Option<Pairs> {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut sim = Sim::new(seed);
+        sim.run();
+        sim.pairs
+    }));
     if result.is_err() {
         println!("that was ENCKE_SIM_SEED={seed}");
     }
-    result.is_ok()
+    result.ok()
+}
+
+/// How often each pair was seen, as a table: left in rows, resumed in columns.
+fn table(pairs: &Pairs) -> String {
+    let mut table = format!("{:>10}", "");
+    for to in Technique::ALL {
+        table += &format!("{:>10}", format!("{to:?}"));
+    }
+    for from in Technique::ALL {
+        table += &format!("\n{:>10}", format!("{from:?}"));
+        for to in Technique::ALL {
+            table += &format!("{:>10}", pairs.get(&(from, to)).copied().unwrap_or(0));
+        }
+    }
+    table
 }
 
 #[test]
@@ -282,9 +312,22 @@ fn simulation() {
             .and_then(|text| text.parse::<u64>().ok())
     };
     if let Some(seed) = number("ENCKE_SIM_SEED") {
-        return assert!(run(seed));
+        return assert!(run(seed).is_some());
     }
-    let seeds = 0..SEEDS + number("ENCKE_SIM_SEEDS").unwrap_or(0);
-    let failed: Vec<u64> = seeds.filter(|seed| !run(*seed)).collect();
+    let (mut failed, mut pairs) = (Vec::new(), Pairs::new());
+    for seed in 0..SEEDS + number("ENCKE_SIM_SEEDS").unwrap_or(0) {
+        match run(seed) {
+            Some(seen) => {
+                for (pair, times) in seen {
+                    *pairs.entry(pair).or_default() += times;
+                }
+            }
+            None => failed.push(seed),
+        }
+    }
+    println!("left and resumed:\n{}", table(&pairs));
     assert!(failed.is_empty(), "failing seeds: {failed:?}");
+    // Every technique is left at some byte for every other.
+    let count = Technique::ALL.len();
+    assert_eq!(pairs.len(), count * count);
 }

@@ -192,9 +192,9 @@ impl Viewers {
             How::Resume => format!("since={}-{}", self.log, viewer.cursor),
         };
         query += SETS[viewer.set].0;
-        let path = viewer.technique.path();
+        let path = viewer.technique.request().0;
         let request =
-            format!("GET {path}?{query}&timeout={POLL_S} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            format!("GET {path}{query}&timeout={POLL_S} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.world.feed(client, request.as_bytes());
     }
 
@@ -309,7 +309,7 @@ impl Viewers {
                 self.begin(v);
                 self.mark(v, seq(&id));
             }
-            Message::Busy { .. } => panic!("#{v}: there is a place for each"),
+            other => panic!("#{v}: there is a place for each, without an end: {other:?}"),
         }
     }
 

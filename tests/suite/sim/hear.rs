@@ -13,7 +13,7 @@ impl Sim {
             Message::Hello(hello) => self.hello(index, hello),
             Message::Event(text) => self.event(index, &text),
             Message::Heartbeat(id) => {
-                assert!(technique != Technique::Poll);
+                assert!(!technique.is_poll());
                 self.mark(index, id);
             }
             Message::Last(id) => {
@@ -21,6 +21,18 @@ impl Sim {
                 self.mark(index, id);
                 self.subscribers[index].epoch.pending = true;
             }
+            Message::More(id) => {
+                assert!(!technique.is_poll());
+                self.mark(index, id);
+                self.subscribers[index].epoch.pending = true;
+            }
+            Message::Ping => self.answer_ping(index),
+            Message::Closed(code) => {
+                assert!(self.draining && code == 1001, "#{index}: closed, {code}");
+                self.subscribers[index].epoch.pending = true;
+            }
+            Message::Refused(503) => self.give_up(index),
+            Message::Refused(status) => panic!("#{index}: {status}"),
             Message::Busy { reason, retry_ms } if self.draining => {
                 assert_eq!(reason, "draining");
                 assert!((1_000..=5_000).contains(&retry_ms));
@@ -42,10 +54,7 @@ impl Sim {
             return;
         }
         let asked = subscriber.asked.clone().expect("an answer has a question");
-        assert!(
-            subscriber.technique == Technique::Poll,
-            "a stream begins with hello"
-        );
+        assert!(subscriber.technique.is_poll(), "a stream begins with hello");
         assert!(!asked.garbage, "a reset is told");
         let from = subscriber.cursor();
         let conflated = subscriber.interval_ms > 0;
@@ -75,7 +84,7 @@ impl Sim {
         if first {
             let asked = subscriber.asked.clone().expect("an answer has a question");
             assert_eq!(hello.reset, asked.garbage, "{hello:?} {asked:?}");
-            let held = subscriber.technique == Technique::Poll && hello.lost > 0;
+            let held = subscriber.technique.is_poll() && hello.lost > 0;
             let fresh = asked.since.is_none() && !held;
             let want = match (asked.since, asked.snapshot) {
                 (Some(since), _) => since,

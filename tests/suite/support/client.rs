@@ -1,5 +1,5 @@
-//! Clients that are stricter than any real one: HTTP answers by their framing, then SSE, NDJSON and
-//! long-poll JSON, rebuilt from what was understood and compared byte for byte.
+//! Clients that are stricter than any real one: HTTP answers by their framing, then what each
+//! transport makes of messages, rebuilt from what was understood and compared byte for byte.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -17,6 +17,14 @@ pub(crate) enum Message {
         reason: String,
         retry_ms: u64,
     },
+    /// The stream ends, and goes on from here.
+    More(String),
+    /// A script tag is told of a refusal.
+    Refused(u16),
+    /// A WebSocket is asked whether somebody is there.
+    Ping,
+    /// A WebSocket is closed, for this reason.
+    Closed(u16),
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -190,6 +198,10 @@ impl Http {
         };
         let length = field("content-length").map(|n| n.parse().expect("a length is a number"));
         let ended = match (status, length, field("transfer-encoding").as_deref()) {
+            (101, None, None) => {
+                self.place = Place::Open;
+                false
+            }
             (100 | 204 | 304, None, None) => true,
             (_, Some(0), None) => true,
             (_, Some(bytes), None) => {
@@ -216,19 +228,50 @@ impl Http {
 }
 
 /// How a body is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Technique {
     Sse,
     Stream,
+    Multipart,
+    Iframe,
+    Socket,
     Poll,
+    Xml,
+    Jsonp,
 }
 
 impl Technique {
-    pub(crate) fn path(self) -> &'static str {
+    pub(crate) const ALL: [Technique; 8] = [
+        Technique::Sse,
+        Technique::Stream,
+        Technique::Multipart,
+        Technique::Iframe,
+        Technique::Socket,
+        Technique::Poll,
+        Technique::Xml,
+        Technique::Jsonp,
+    ];
+
+    /// Whether an answer ends with what there is.
+    pub(crate) fn is_poll(self) -> bool {
+        self >= Technique::Poll
+    }
+
+    /// Its path, the start of its query, and the fields it is asked with.
+    pub(crate) fn request(self) -> (&'static str, &'static str) {
         match self {
-            Technique::Sse => "/events/sse",
-            Technique::Stream => "/events/stream",
-            Technique::Poll => "/events/poll",
+            Technique::Sse => ("/events/sse?", ""),
+            Technique::Stream => ("/events/stream?", ""),
+            Technique::Multipart => ("/events/multipart?", ""),
+            Technique::Iframe => ("/events/iframe?callback=parent.f&", ""),
+            Technique::Socket => (
+                "/events/ws?",
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            ),
+            Technique::Poll => ("/events/poll?", ""),
+            Technique::Xml => ("/events/poll?", "Accept: application/xml\r\n"),
+            Technique::Jsonp => ("/events/jsonp?callback=f&", ""),
         }
     }
 }
@@ -239,6 +282,8 @@ pub(crate) struct Body {
     technique: Technique,
     text: Vec<u8>,
     pub(crate) retry_ms: Option<u64>,
+    /// What a document or the first part begins with is over.
+    is_open: bool,
 }
 
 impl Body {
@@ -247,6 +292,7 @@ impl Body {
             technique,
             text: Vec::new(),
             retry_ms: None,
+            is_open: false,
         }
     }
 
@@ -255,8 +301,10 @@ impl Body {
         self.text.extend_from_slice(bytes);
         let end: &[u8] = match self.technique {
             Technique::Sse => b"\n\n",
-            Technique::Stream => b"\n",
-            Technique::Poll => return Vec::new(),
+            Technique::Stream | Technique::Iframe => b"\n",
+            Technique::Multipart => b"\r\n--encke",
+            Technique::Socket => return frames(&mut self.text),
+            _ => return Vec::new(),
         };
         let mut messages = Vec::new();
         while let Some(at) = self
@@ -269,6 +317,8 @@ impl Body {
             assert!(frame.is_ascii(), "frames are ASCII: {frame}");
             messages.extend(match self.technique {
                 Technique::Sse => self.sse(frame),
+                Technique::Iframe => self.line(frame),
+                Technique::Multipart => self.part(frame),
                 _ => ndjson(frame),
             });
         }
@@ -277,13 +327,51 @@ impl Body {
 
     /// The body is whole.
     pub(crate) fn end(&mut self) -> Vec<Message> {
+        let text = core::str::from_utf8(&self.text).expect("an answer is text");
         match self.technique {
-            Technique::Poll => poll(core::str::from_utf8(&self.text).expect("an answer is text")),
+            Technique::Poll => poll(text),
+            Technique::Xml => xml(text),
+            Technique::Jsonp => script(text),
+            Technique::Multipart => {
+                assert_eq!(text, "--\r\n", "parts end with the last delimiter");
+                Vec::new()
+            }
             _ => {
-                assert!(self.text.is_empty(), "a stream ends behind a frame");
+                assert!(text.is_empty(), "a stream ends behind a frame");
                 Vec::new()
             }
         }
+    }
+
+    /// A line of a frame's document.
+    fn line(&mut self, line: &str) -> Option<Message> {
+        if !self.is_open {
+            self.is_open = line == "</script></head><body>";
+            return None;
+        }
+        if line.starts_with("<!--") || line == "</body></html>" {
+            return None;
+        }
+        let script = line
+            .strip_prefix("<script>")
+            .and_then(|rest| rest.strip_suffix("</script>"))
+            .expect(line);
+        if let Some(call) = script.strip_prefix("parent.f(") {
+            return ndjson(call.strip_suffix(");r()").expect(line));
+        }
+        assert!(script.starts_with("a(\""), "{line}");
+        None
+    }
+
+    /// What stands between two delimiters, and the end of the one in front.
+    fn part(&mut self, part: &str) -> Option<Message> {
+        let first = match core::mem::replace(&mut self.is_open, true) {
+            false => "--encke\r\n",
+            true => "\r\n",
+        };
+        let head = "Content-Type: application/json\r\n\r\n";
+        let rest = part.strip_prefix(first).expect(part);
+        ndjson(rest.strip_prefix(head).expect(part))
     }
 
     fn sse(&mut self, frame: &str) -> Option<Message> {
@@ -311,12 +399,13 @@ impl Body {
             "hello" => Message::Hello(Hello::parse(data)),
             "heartbeat" => heartbeat(data),
             "busy" => busy(data),
+            "more" => more(data),
             _ => panic!("no such event: {frame}"),
         };
         let inner = match &message {
             Message::Event(text) => Some(event_id(text)),
             Message::Hello(hello) => Some(hello.id.clone()),
-            Message::Heartbeat(id) => Some(id.clone()),
+            Message::Heartbeat(id) | Message::More(id) => Some(id.clone()),
             _ => None,
         };
         assert_eq!(id, inner.as_deref(), "the id is that of the data");
@@ -337,6 +426,123 @@ fn heartbeat(data: &str) -> Message {
         .strip_prefix(r#"{"id":""#)
         .and_then(|rest| rest.strip_suffix(r#""}"#));
     Message::Heartbeat(id.expect("a heartbeat is an id").to_owned())
+}
+
+fn more(data: &str) -> Message {
+    match heartbeat(data) {
+        Message::Heartbeat(id) => Message::More(id),
+        other => other,
+    }
+}
+
+/// Whole frames of a server, taken from the front (RFC 6455 section 5.2).
+fn frames(bytes: &mut Vec<u8>) -> Vec<Message> {
+    let mut messages = Vec::new();
+    while let [first, second, ..] = bytes[..] {
+        let (extended, length) = match second {
+            126 if bytes.len() >= 4 => (2, u64::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
+            127 if bytes.len() >= 10 => {
+                let length = bytes[2..10].try_into().expect("eight bytes");
+                (8, u64::from_be_bytes(length))
+            }
+            126 | 127 => break,
+            short => (0, u64::from(short)),
+        };
+        let least = [(0, 0), (2, 126), (8, 65_536)];
+        assert!(
+            least.contains(&(extended, 0))
+                || least.iter().any(|(e, l)| *e == extended && length >= *l)
+        );
+        let (from, to) = (2 + extended, 2 + extended + length as usize);
+        if bytes.len() < to {
+            break;
+        }
+        let frame: Vec<u8> = bytes.drain(..to).collect();
+        let payload = &frame[from..];
+        match first {
+            0x81 => {
+                let text = core::str::from_utf8(payload).expect("a message is text");
+                messages.extend(ndjson(text));
+            }
+            0x88 => messages.push(Message::Closed(u16::from_be_bytes([
+                payload[0], payload[1],
+            ]))),
+            0x89 => messages.push(Message::Ping),
+            _ => panic!("no such frame: {first:#x}"),
+        }
+    }
+    messages
+}
+
+/// What a script tag's answer calls with.
+fn script(text: &str) -> Vec<Message> {
+    let call = text
+        .trim_start_matches(' ')
+        .strip_prefix("/**/f(")
+        .expect(text);
+    let object = call.strip_suffix(");").expect(text);
+    if let Some(error) = object.strip_prefix(r#"{"error":{"status":"#) {
+        return vec![Message::Refused(error[..3].parse().expect("a status"))];
+    }
+    poll(object)
+}
+
+/// What stands between two marks, and what stands behind.
+fn between<'t>(text: &'t str, from: &str, to: &str) -> Option<(&'t str, &'t str)> {
+    text.strip_prefix(from)?.split_once(to)
+}
+
+/// An answer as XML, read as the JSON that it stands for.
+fn xml(text: &str) -> Vec<Message> {
+    let declaration = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n";
+    let rest = text.strip_prefix(declaration).expect(text);
+    let mut rest = rest
+        .trim_start_matches(' ')
+        .strip_prefix("<answer>")
+        .expect(text);
+    let mut object = String::from("{");
+    if let Some((hello, after)) = between(rest, "<hello>", "</hello>") {
+        let hello = hello
+            .replace("<log>", "{\"log\":\"")
+            .replace("</log><id>", "\",\"id\":\"");
+        let hello = hello.replace("</id><lost>", "\",\"lost\":");
+        let hello = hello
+            .replace("</lost><reset>", ",\"reset\":")
+            .replace("</reset>", "");
+        let hello = hello
+            .replace("<exact>", ",\"exact\":")
+            .replace("</exact>", "");
+        object += &format!("\"hello\":{hello}}},");
+        rest = after;
+    }
+    let mut events = Vec::new();
+    if let Some(after) = rest.strip_prefix("<events/>") {
+        rest = after;
+    } else {
+        let (mut list, after) = between(rest, "<events>", "</events>").expect(text);
+        while let Some((event, more)) = between(list, "<event>", "</event>") {
+            let event = event
+                .replace("<id>", "{\"id\":\"")
+                .replace("</id><topic>", "\",\"topic\":\"");
+            let event = event.replace("</topic><time>", "\",\"time\":");
+            let event = event
+                .replace("</time><value>", ",\"value\":")
+                .replace("</value>", "");
+            let event = event
+                .replace("<state>", ",\"state\":\"")
+                .replace("</state>", "\"");
+            events.push(event + "}");
+            list = more;
+        }
+        assert!(list.is_empty(), "{text}");
+        rest = after;
+    }
+    let (last, end) = between(rest, "<last>", "</last>").expect(text);
+    assert_eq!(end, "</answer>");
+    poll(&format!(
+        "{object}\"events\":[{}],\"last\":\"{last}\"}}",
+        events.join(",")
+    ))
 }
 
 fn busy(data: &str) -> Message {
@@ -367,6 +573,8 @@ fn ndjson(line: &str) -> Option<Message> {
         heartbeat(text)
     } else if let Some(text) = inner("busy") {
         busy(text)
+    } else if let Some(text) = inner("more") {
+        more(text)
     } else {
         Message::Event(line.to_owned())
     })
