@@ -488,6 +488,12 @@ impl<O: Outlet> Peers<O> {
     /// Changes what a peer is doing, and with it the list it stands in. At the front of an audience
     /// it comes before those still to be served, for it has what they are to get.
     fn set_phase(&mut self, slot: u32, phase: Phase) {
+        self.put_phase(slot, phase);
+    }
+
+    /// As `set_phase`, for each of many polls.
+    #[inline(always)]
+    fn put_phase(&mut self, slot: u32, phase: Phase) {
         if let Some(audience) = self.slots[slot].phase.front() {
             // Those still to be served are never lost from sight.
             let audience = self.hub.audiences.audience_mut(audience);

@@ -85,7 +85,7 @@ impl<O: Outlet> Peers<O> {
             exchange,
             is_conditional: held.is_conditional,
         };
-        self.set_phase(slot, phase);
+        self.put_phase(slot, phase);
         self.count_in(held.audience);
         let audience = self.hub.audiences.audience_mut(held.audience);
         audience.expiry_ms = audience.expiry_ms.min(expiry_ms);
@@ -394,8 +394,8 @@ impl<O: Outlet> Peers<O> {
             },
             exchange => Phase::Busy { exchange },
         };
-        self.set_phase(slot, phase);
-        self.leave(audience);
+        self.put_phase(slot, phase);
+        self.leave_for_a_while(audience);
         self.wake_by(self.now.ms + sweep::IDLE_MS);
         if exchange != NO_BUFFER {
             self.set_deadline(exchange, sweep::STALL_MS);

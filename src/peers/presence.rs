@@ -58,6 +58,7 @@ impl<O: Outlet> Peers<O> {
     }
 
     /// As `leave`, of one that is expected back. After the last one the audience is kept.
+    #[inline]
     pub(super) fn leave_for_a_while(&mut self, index: u32) {
         self.count_out(index);
         if self.hub.audiences.leave_for_a_while(index) {

@@ -372,7 +372,9 @@ impl Slots {
     }
 
     /// Puts a peer into another phase, and into the list of that: in front of all others at the
-    /// front of an audience, behind them elsewhere.
+    /// front of an audience, behind them elsewhere. Always inlined, for where the phase is known
+    /// most of this is, too.
+    #[inline(always)]
     pub(super) fn set_phase(&mut self, slot: u32, phase: Phase) {
         let old = core::mem::replace(&mut self[slot].phase, phase);
         if old.list().is_some() {

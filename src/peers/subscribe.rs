@@ -225,6 +225,7 @@ impl<O: Outlet> Peers<O> {
         }
     }
 
+    #[inline]
     pub(super) fn count_in(&mut self, index: u32) {
         let now_ms = self.now.ms;
         let heartbeat_ms = now_ms + self.settings.heartbeat_ms;
