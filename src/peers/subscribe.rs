@@ -227,28 +227,31 @@ impl<O: Outlet> Peers<O> {
 
     #[inline]
     pub(super) fn count_in(&mut self, index: u32) {
-        let now_ms = self.now.ms;
-        let heartbeat_ms = now_ms + self.settings.heartbeat_ms;
-        let is_first = self.hub.audiences.enter(index);
-        let audience = self.hub.audiences.audience_mut(index);
-        let interval_ms = u64::from(audience.wish.interval_ms);
-        let framing = Framing::of(audience.wish.framing);
-        if is_first {
-            audience.heartbeat_ms = heartbeat_ms;
-            audience.expiry_ms = u64::MAX;
-            audience.limit_bytes = u64::MAX;
-            audience.is_plain = audience.wish.interval_ms == 0;
-            // One clock for all: ticks are at multiples of the interval.
-            audience.tick_ms = match interval_ms {
-                0 => u64::MAX,
-                interval_ms => (now_ms / interval_ms + 1) * interval_ms,
-            };
+        if self.hub.audiences.enter(index) {
+            self.begin_audience(index);
         }
-        let wake_ms = audience.heartbeat_ms.min(audience.tick_ms);
-        self.wake_by(wake_ms);
+        let framing = Framing::of(self.hub.audiences.audience(index).wish.framing);
         self.counters.viewers[usize::from(framing.transport)] += 1;
         self.viewers += 1;
         self.note_presence();
+    }
+
+    /// Sets the clocks of an audience that has its first member.
+    fn begin_audience(&mut self, index: u32) {
+        let now_ms = self.now.ms;
+        let heartbeat_ms = now_ms + self.settings.heartbeat_ms;
+        let audience = self.hub.audiences.audience_mut(index);
+        audience.heartbeat_ms = heartbeat_ms;
+        audience.expiry_ms = u64::MAX;
+        audience.limit_bytes = u64::MAX;
+        audience.is_plain = audience.wish.interval_ms == 0;
+        // One clock for all: ticks are at multiples of the interval.
+        audience.tick_ms = match u64::from(audience.wish.interval_ms) {
+            0 => u64::MAX,
+            interval_ms => (now_ms / interval_ms + 1) * interval_ms,
+        };
+        let wake_ms = audience.heartbeat_ms.min(audience.tick_ms);
+        self.wake_by(wake_ms);
     }
 
     /// A poll is answered at once if there is anything to say, else held.

@@ -179,24 +179,44 @@ fn an_event_reaches_its_viewers_without_an_allocation() {
 const WISHES: [&str; 4] = ["", "&topics=a/b", "&topics=c", "&topics=a/%2B,c"];
 const VIEWERS: u32 = 120;
 
-/// A way to ask: the path and the start of the query, a field, and whether each answer is the last.
-struct Way(&'static str, &'static str, bool);
+/// Which versions a way is asked in, and how often.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Once, in both versions.
+    Stream,
+    /// Once, in HTTP/1.1.
+    Socket,
+    /// Again after each answer.
+    Poll,
+}
 
-const WAYS: [Way; 6] = [
-    Way("/events/sse?", "", false),
-    Way("/events/stream?", "", false),
-    Way("/events/iframe?callback=parent.f&limit=1e9", "", false),
-    Way("/events/poll?", "", true),
-    Way("/events/poll?", "Accept: application/xml\r\n", true),
-    Way("/events/jsonp?callback=f", "", true),
+/// A way to ask: the path and the start of the query, fields, and its kind.
+struct Way(&'static str, &'static str, Kind);
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+const WAYS: [Way; 9] = [
+    Way("/events/sse?", "", Kind::Stream),
+    Way("/events/stream?", "", Kind::Stream),
+    Way("/events/multipart?", "", Kind::Stream),
+    Way(
+        "/events/iframe?callback=parent.f&limit=1e9",
+        "",
+        Kind::Stream,
+    ),
+    Way("/events/ws?", UPGRADE, Kind::Socket),
+    Way("/events/ws?format=postcard", UPGRADE, Kind::Socket),
+    Way("/events/poll?", "", Kind::Poll),
+    Way("/events/poll?", "Accept: application/xml\r\n", Kind::Poll),
+    Way("/events/jsonp?callback=f", "", Kind::Poll),
 ];
 
-fn question(peers: &Peers<Sink>, Way(path, field, is_poll): &Way, viewer: u32) -> Vec<u8> {
+fn question(peers: &Peers<Sink>, Way(path, field, kind): &Way, viewer: u32) -> Vec<u8> {
     let wish = WISHES[viewer as usize % 4];
-    // Streams to both versions.
     let host = "1.1\r\nHost: localhost";
     let version = match viewer / 4 % 2 {
-        0 if !is_poll => "1.0",
+        0 if *kind == Kind::Stream => "1.0",
         _ => host,
     };
     let (log, head) = (peers.hub.log_name(), peers.hub.head());
@@ -218,7 +238,7 @@ fn turns(peers: &mut Peers<Sink>) {
 
 /// Several audiences in several slices, of which every seventh viewer is blocked for a while.
 fn count(way: &Way) {
-    let Way(path, _, is_poll) = *way;
+    let Way(path, _, kind) = *way;
     let mut peers = Peers::new(settings(50), Sink::new(200), now(0));
     let poster = peers.accept().unwrap();
     let viewers: Vec<u32> = (0..VIEWERS).map(|_| peers.accept().unwrap()).collect();
@@ -227,7 +247,7 @@ fn count(way: &Way) {
     let (mut allocations, mut deliveries) = (0, 0);
     for ms in 1..600 {
         peers.set_now(now(ms));
-        let asks = ms == 1 || is_poll;
+        let asks = ms == 1 || kind == Kind::Poll;
         let questions: Vec<_> = viewers
             .iter()
             .filter(|_| asks)
