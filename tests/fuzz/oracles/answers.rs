@@ -68,12 +68,9 @@ impl Answer {
             .is_some_and(|value| value == "close")
     }
 
-    /// Whether it is a body without an announced end, and so the last thing on its connection.
-    pub(crate) fn is_stream(&self) -> bool {
-        let media = self.field("content-type").unwrap_or_default();
-        ["text/event-stream", "application/x-ndjson"]
-            .iter()
-            .any(|name| media.starts_with(name))
+    /// Whether no other answer can follow.
+    pub(crate) fn is_last(&self) -> bool {
+        self.closes() || self.status == 101
     }
 
     fn ends_with_the_connection(&self) -> bool {
@@ -117,7 +114,7 @@ pub(crate) fn read(mut output: &[u8], asked: &[Asked], excuse: Excuse) -> Vec<An
         }
         let last = answers.last();
         assert!(
-            !last.is_some_and(Answer::closes),
+            !last.is_some_and(Answer::is_last),
             "an answer behind the last: {answers:?}"
         );
         let (mut answer, used) = answer(output, request.copied());
@@ -210,6 +207,11 @@ fn body(answer: &mut Answer, rest: &[u8], request: Option<Asked>) -> usize {
     if is_bare || [204, 304].contains(&answer.status) {
         return 0;
     }
+    if answer.status == 101 {
+        answer.is_whole = false;
+        answer.body.extend_from_slice(rest);
+        return rest.len();
+    }
     match (length, coding.as_deref()) {
         // A HEAD that is refused for its framing is none that we know of.
         (Some(_), _) if request.is_none() && rest.is_empty() => 0,
@@ -264,28 +266,120 @@ fn chunks(answer: &mut Answer, rest: &[u8]) -> usize {
     }
 }
 
-/// A body is what its type says.
+/// A body is what its type says, as far as it came.
 fn content(answer: &Answer) {
     let media = answer.field("content-type").unwrap_or_default();
-    let is_json = |text: &str| serde_json::from_str::<&RawValue>(text).is_ok();
-    if !answer.body.is_empty() && media.starts_with("application/json") && answer.is_whole {
-        let text = std::str::from_utf8(&answer.body).expect("JSON is UTF-8");
-        assert!(is_json(text), "{text}");
+    let media = media.split(';').next().unwrap_or_default();
+    let has_length = answer.field("content-length").is_some();
+    match media {
+        _ if answer.status == 101 => frames(&answer.body),
+        // Pictures may stand in it.
+        "multipart/x-mixed-replace" | "image/jpeg" | "image/png" | "" => {}
+        "application/json" if answer.is_whole && !answer.body.is_empty() => {
+            assert!(is_json(text(answer)), "{}", text(answer));
+        }
+        "application/javascript" if answer.is_whole && !answer.body.is_empty() => script(answer),
+        "application/xml" if answer.is_whole => markup(text(answer)),
+        "application/x-ndjson" => lines(answer, |line| line.trim().is_empty() || is_json(line)),
+        "text/event-stream" => lines(answer, is_of_event_stream),
+        "text/html" if !has_length => {
+            let (_, body) = text(answer).split_once("<body>").unwrap_or_default();
+            let (body, _) = body.rsplit_once('\n').unwrap_or_default();
+            assert!(body.split('\n').all(is_of_frame), "{body}");
+        }
+        _ => {}
     }
-    if !answer.is_stream() {
-        return;
-    }
-    let text = std::str::from_utf8(&answer.body).expect("a stream is UTF-8");
-    let (lines, _) = text.rsplit_once('\n').unwrap_or_default();
+}
+
+fn text(answer: &Answer) -> &str {
+    std::str::from_utf8(&answer.body).expect("text is UTF-8")
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
+fn lines(answer: &Answer, is_good: impl Fn(&str) -> bool) {
+    let (lines, _) = text(answer).rsplit_once('\n').unwrap_or_default();
     for line in lines.split('\n') {
-        let is_good = match line.split_once(": ") {
-            _ if media.starts_with("application/x-ndjson") => {
-                line.trim().is_empty() || is_json(line)
+        assert!(is_good(line), "{line:?}");
+    }
+}
+
+fn is_of_event_stream(line: &str) -> bool {
+    match line.split_once(": ") {
+        Some(("data", data)) => is_json(data),
+        Some((name, _)) => ["", "id", "event", "retry"].contains(&name),
+        None => line.is_empty() || line.starts_with(':'),
+    }
+}
+
+/// Whether a line of a hidden frame is a comment or one script, whatever was published.
+fn is_of_frame(line: &str) -> bool {
+    let line = line.strip_suffix("</body></html>").unwrap_or(line);
+    let comment = line
+        .strip_prefix("<!--")
+        .and_then(|l| l.strip_suffix("-->"));
+    let script = line.strip_prefix("<script>");
+    let script = script.and_then(|l| l.strip_suffix("</script>"));
+    let inner = comment.or(script);
+    line.is_empty() || inner.is_some_and(|inner| !inner.contains(['<', '>', '\u{2028}']))
+}
+
+/// One call with JSON.
+fn script(answer: &Answer) {
+    let call = text(answer).strip_prefix("/**/").expect("a script of ours");
+    let call = call.strip_suffix(");").expect("a call");
+    let (name, argument) = call.split_once('(').expect("a call");
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_$.[]".contains(&byte);
+    assert!(name.bytes().all(is_name) && is_json(argument), "{call}");
+}
+
+/// XML in which nothing but ours is markup.
+fn markup(text: &str) {
+    let mut open = Vec::new();
+    let mut pieces = text.split('<');
+    assert_eq!(pieces.next(), Some(""), "{text}");
+    for piece in pieces.filter(|piece| !piece.starts_with('?')) {
+        let (tag, content) = piece.split_once('>').expect("a tag has an end");
+        match tag.strip_prefix('/') {
+            Some(name) => assert_eq!(open.pop(), Some(name), "{text}"),
+            None if !tag.ends_with('/') => open.push(tag.split(' ').next().unwrap_or_default()),
+            None => {}
+        }
+        let is_entity = |rest: &str| ["amp;", "lt;", "gt;"].iter().any(|e| rest.starts_with(e));
+        assert!(content.split('&').skip(1).all(is_entity), "{content}");
+        assert!(!content.contains("]]>"), "{content}");
+    }
+    assert_eq!(open, [""; 0], "{text}");
+}
+
+/// Frames as a server sends them (RFC 6455 section 5.2): whole messages, not masked, of no
+/// extension, and none behind a Close. The last may be cut off.
+fn frames(mut rest: &[u8]) {
+    while let [first, second, after @ ..] = rest {
+        let (length, payload) = match (second, after) {
+            (0..126, payload) => (usize::from(*second), payload),
+            (126, [high, low, payload @ ..]) => {
+                (usize::from(u16::from_be_bytes([*high, *low])), payload)
             }
-            Some(("data", data)) => is_json(data),
-            Some((name, _)) => ["", "id", "event", "retry"].contains(&name),
-            None => line.is_empty() || line.starts_with(':'),
+            // Of more than 64 KiB, or cut off.
+            (126..=127, _) => return,
+            _ => panic!("a server masks nothing: {}", rest.escape_ascii()),
         };
-        assert!(is_good, "{line:?}");
+        assert!([0x81, 0x82, 0x88, 0x89, 0x8a].contains(first), "{first:#x}");
+        let Some((payload, behind)) = payload.split_at_checked(length) else {
+            return;
+        };
+        match first {
+            0x81 => assert!(
+                std::str::from_utf8(payload).is_ok_and(is_json),
+                "a message is JSON"
+            ),
+            0x88 => assert!(behind.is_empty() && length != 1, "Close is the last"),
+            0x89 | 0x8a => assert!(length < 126, "a long control frame"),
+            _ => {}
+        }
+        rest = behind;
     }
 }

@@ -113,6 +113,7 @@ fn policy(rights: u8) -> Policy {
     let some = ["a/#", "b/#", "c/#", "t/#"].map(str::to_owned).to_vec();
     let mut policy = Policy {
         tokens: tokens(),
+        jsonp: vec!["#".into()],
         ..settings().policy
     };
     match rights % 4 {
@@ -185,7 +186,8 @@ impl Run {
             address, sent, got, ..
         } = &self.clients[client];
         let may_know = self.is_told || has(sent, ALL) || self.rights == 0 && !FAR.contains(address);
-        let forms = ["\"topic\":\"", "topic=\"", "<td>"].map(|before| format!("{before}{HIDDEN}"));
+        let forms = ["\"topic\":\"", "topic=\"", "<td>", "<topic>"]
+            .map(|before| format!("{before}{HIDDEN}"));
         let knows = has(got, SAID) || forms.iter().any(|form| has(got, form));
         assert!(may_know || !knows, "{address}: {}", got.escape_ascii());
         let is_stranger = FAR.contains(address) && !has(sent, ALL) && !has(sent, SOME);
@@ -326,7 +328,7 @@ impl Run {
         } = &self.clients[client];
         *is_at_fault
             || self.world.peers.counters.evicted > 0
-            || answers.last().is_some_and(Answer::closes)
+            || answers.last().is_some_and(Answer::is_last)
             || answers.len() >= requests(sent).len()
     }
 
