@@ -108,8 +108,7 @@ pub fn negotiate(head: &Head<'_>) -> u8 {
     if handshake::is_asked_for(head) {
         return WEBSOCKET;
     }
-    let accept = head.field("accept").unwrap_or_default();
-    let wants = |media| accepts_exactly(accept, media).unwrap_or(0);
+    let wants = |media| wanted(head, media);
     // Who opens it in a browser accepts XML, too, but would rather see text.
     let mut best = (LONGPOLL, wants("text/html"));
     for (index, row) in (0..).zip(TRANSPORTS) {
@@ -126,13 +125,20 @@ pub fn negotiate(head: &Head<'_>) -> u8 {
 
 /// The transport of a poll's own path: as XML for who wants that.
 pub fn poll_of(head: &Head<'_>) -> u8 {
-    let accept = head.field("accept").unwrap_or_default();
-    let wants = |media| accepts_exactly(accept, media).unwrap_or(0);
+    let wants = |media| wanted(head, media);
     match wants(xml::ROW.accept) {
         0 => LONGPOLL,
         wanted if wanted > wants("text/html").max(wants("application/json")) => xml::NUMBER,
         _ => LONGPOLL,
     }
+}
+
+/// How much a request wants this, in thousandths. A list may stand in several lines (RFC 9110
+/// section 5.3).
+fn wanted(head: &Head<'_>, media: &str) -> u16 {
+    let lines = head.fields("accept");
+    let weights = lines.filter_map(|line| accepts_exactly(line, media));
+    weights.max().unwrap_or(0)
 }
 
 const TOO_MANY_PATTERNS: Refusal = Refusal::new(
