@@ -307,7 +307,7 @@ impl Subscription {
                 _ => {
                     return Err(Refusal::new(
                         400,
-                        "format is raw, or absent for whole events",
+                        "format is raw, postcard (WebSockets only), or absent for whole events",
                     ));
                 }
             },
