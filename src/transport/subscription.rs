@@ -89,8 +89,9 @@ pub type Domain = heapless::String<DOMAIN_BYTES_MAX>;
 impl Opening {
     /// How long its stream may become.
     pub fn span_in(&self, row: &Transport) -> Span {
+        let padding = self.padding.unwrap_or(row.padding) as u64;
         Span {
-            bytes: self.limit.unwrap_or(row.span.bytes),
+            bytes: { self.limit.unwrap_or(row.span.bytes) }.max(padding + NEWS_BYTES_MIN),
             ms: row.span.ms,
         }
     }
@@ -99,6 +100,9 @@ impl Opening {
 /// The longest a poll is held.
 const TIMEOUT_MAX_S: f64 = 60.0;
 const TIMEOUT_DEFAULT_MS: u64 = 25_000;
+/// What a stream may have besides its padding at least: one that ended with its hello would be
+/// asked for again at once, for ever, and frames do that by themselves.
+const NEWS_BYTES_MIN: u64 = 2048;
 /// More padding than any engine ever held back.
 const PADDING_MAX: f64 = 8192.0;
 
