@@ -16,7 +16,18 @@ use std::{env, fs};
 /// Bytes of the compressed page: one round trip more on a slow link is what a larger one costs.
 const PAGE_GZIP_BYTES_MAX: usize = 30 * 1024;
 
+/// Bytes of the compressed library, for pages that are not ours.
+const LIBRARY_GZIP_BYTES_MAX: usize = 6 * 1024;
+
 const PAGE: &str = "src/dashboard/index.html";
+/// Made by scripts/library.
+const LIBRARY: &str = "src/dashboard/encke.min.js";
+/// Files that are sent as they are.
+const FILES: [(&str, &str); 3] = [
+    ("LIBRARY", LIBRARY),
+    ("MODULE", "src/dashboard/encke.mjs"),
+    ("TYPES", "src/dashboard/encke.d.ts"),
+];
 /// The style of the table for browsers without JavaScript.
 const PLAIN_STYLE: &str = "src/dashboard/plain.css";
 
@@ -48,11 +59,25 @@ fn embed_page() {
     let [style, script] = PARTS.map(|(_, path, end)| part(path, end));
     let plain_style = part(PLAIN_STYLE, "</style");
     let page = page([&style, &script]);
-    let gzip = gzip(page.as_bytes());
+    let mut constants = format!(
+        "/// The policy of both pages.\npub(super) const POLICY: &str = {:?};\n",
+        policy([&style, &plain_style], &script)
+    );
+    constants += &asset("PAGE", &page, PAGE_GZIP_BYTES_MAX);
+    for (name, path) in FILES {
+        constants += &asset(name, &trimmed(&read(path)), LIBRARY_GZIP_BYTES_MAX);
+    }
+    write("plain.css", plain_style.as_bytes());
+    write("dashboard.rs", constants.as_bytes());
+}
+
+/// The constant of a document: its entity tags, as it is and in gzip, and its bytes in gzip.
+fn asset(name: &str, text: &str, bytes_max: usize) -> String {
+    let gzip = gzip(text.as_bytes());
     assert!(
-        gzip.len() <= PAGE_GZIP_BYTES_MAX,
-        "the first page is {} bytes compressed; at most {PAGE_GZIP_BYTES_MAX} fit: make {PAGE} or \
-         its style or script smaller",
+        gzip.len() <= bytes_max,
+        "{name} is {} bytes compressed; at most {bytes_max} fit: make its source in src/dashboard \
+         smaller",
         gzip.len()
     );
     let etag = |bytes: &[u8], coding: &str| {
@@ -60,17 +85,14 @@ fn embed_page() {
         let half = hash.first_chunk().expect("a hash has 32 bytes");
         format!("\"{:016x}-{coding}\"", u64::from_be_bytes(*half))
     };
-    let constants = format!(
-        "/// Entity tag of the page as it is.\npub(super) const ETAG: &str = {:?};\n\
-         /// Entity tag of the page in gzip.\npub(super) const ETAG_GZIP: &str = {:?};\n\
-         /// The policy of both pages.\npub(super) const POLICY: &str = {:?};\n",
-        etag(page.as_bytes(), "id"),
+    let file = format!("{name}.gz");
+    write(&file, &gzip);
+    format!(
+        "pub(super) const {name}: Document = Document {{ etag: {:?}, etag_gzip: {:?}, \
+         gzip: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")) }};\n",
+        etag(text.as_bytes(), "id"),
         etag(&gzip, "gz"),
-        policy([&style, &plain_style], &script)
-    );
-    write("index.html.gz", &gzip);
-    write("plain.css", plain_style.as_bytes());
-    write("dashboard.rs", constants.as_bytes());
+    )
 }
 
 /// The fields that say what the page and the table may do: use their own styles, script and

@@ -10,7 +10,7 @@
 //! sent in ranges (If-Range), OPTIONS selects no representation (section 13.2.1), and a stream or a
 //! poll has none before it is asked for, so that If-None-Match never refuses one.
 
-use super::{Plan, Reply, page};
+use super::{Plan, Reply};
 use crate::hub::Hub;
 use crate::wire::Refusal;
 use crate::wire::request::Head;
@@ -84,7 +84,7 @@ fn names(head: &Head<'_>, field: &str, tag: &str, prefix: &[u8]) -> bool {
 #[cold]
 pub(super) fn apply(mut plan: Plan, head: &Head<'_>) -> Result<Plan, Refusal> {
     let tag = match plan {
-        Plan::Page { gzip, .. } => page::tag(gzip),
+        Plan::Asset { asset, gzip, .. } => asset.tag(gzip),
         _ => NO_TAG,
     };
     let condition = Condition::of(head, tag);
@@ -96,7 +96,7 @@ pub(super) fn apply(mut plan: Plan, head: &Head<'_>) -> Result<Plan, Refusal> {
         (Plan::Topic(_, when) | Plan::Forget(_, when), existing) => when.existing = existing,
         (_, Verdict::Failed) => return Err(FAILED),
         (_, Verdict::Met) | (Plan::Subscribe(_), _) => {}
-        (Plan::Page { unchanged, .. }, _) => *unchanged = true,
+        (Plan::Asset { unchanged, .. }, _) => *unchanged = true,
         (plan, _) => *plan = Plan::Unchanged,
     }
     Ok(plan)

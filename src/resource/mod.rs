@@ -47,8 +47,10 @@ pub enum BodyKind {
     reason = "boxing a plan would allocate for each request"
 )]
 pub enum Plan {
-    /// The dashboard.
-    Page {
+    /// The dashboard, or the library.
+    Asset {
+        /// Which.
+        asset: &'static page::Asset,
         /// Whether it is sent in gzip.
         gzip: bool,
         /// Whether the client has it already.
@@ -314,11 +316,11 @@ static ROWS: &[Row] = &[
         if is_plain(head) {
             return Ok(Plan::Plain);
         }
-        Ok(Plan::Page {
-            gzip: page::wants_gzip(head),
-            unchanged: false,
-        })
+        asset(&page::PAGE, head)
     }),
+    public("encke.js", |head, _| asset(&page::LIBRARY, head)),
+    public("encke.mjs", |head, _| asset(&page::MODULE, head)),
+    public("encke.d.ts", |head, _| asset(&page::TYPES, head)),
     read_only("events", Below::Transport, |head, rest| {
         let index = match transport(rest) {
             Some(LONGPOLL) => poll_of(head),
@@ -382,6 +384,14 @@ static ROWS: &[Row] = &[
         },
     },
 ];
+
+fn asset(asset: &'static page::Asset, head: &Head<'_>) -> Result<Plan, Refusal> {
+    Ok(Plan::Asset {
+        asset,
+        gzip: page::wants_gzip(head),
+        unchanged: false,
+    })
+}
 
 const NOT_FOUND: Refusal = Refusal::new(
     404,
@@ -530,7 +540,11 @@ pub fn answer(
         return Ok(reply);
     }
     match plan {
-        Plan::Page { gzip, unchanged } => page::page(*gzip, *unchanged, context, out),
+        Plan::Asset {
+            asset,
+            gzip,
+            unchanged,
+        } => page::write(asset, *gzip, *unchanged, context, out),
         Plan::Plain => Ok(page::plain(context, out)),
         Plan::Topics => Ok(topics::list(context, out)),
         Plan::Unchanged => Ok(condition::unchanged()),

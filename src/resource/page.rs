@@ -1,5 +1,6 @@
 //! `GET /`: the dashboard, and `/?plain`: the same values as a table for browsers without
-//! JavaScript.
+//! JavaScript. And `/encke.js`, the library for pages of others, as a module `/encke.mjs`, and what
+//! it declares for TypeScript, `/encke.d.ts`.
 //!
 //! - Caching by RFC 9110 sections 8.8.3 and 13, codings by section 12.5.3. There is one entity tag
 //!   for each coding, and one is never sent with the other. gzip goes to whoever asks for it,
@@ -23,24 +24,64 @@ use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 
 mod dashboard {
+    use super::Document;
     include!(concat!(env!("OUT_DIR"), "/dashboard.rs"));
-    pub(super) const PAGE_GZIP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/index.html.gz"));
     pub(super) const PLAIN_CSS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plain.css"));
 }
 
+/// What src/build.rs has compressed.
+#[derive(Debug)]
+struct Document {
+    /// Entity tag of the document as it is.
+    etag: &'static str,
+    /// Entity tag of the document in gzip.
+    etag_gzip: &'static str,
+    gzip: &'static [u8],
+}
+
+/// A document with a path of its own.
+#[derive(Debug)]
+pub struct Asset {
+    document: Document,
+    content_type: &'static str,
+}
+
 const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The dashboard.
+pub(super) static PAGE: Asset = Asset {
+    document: dashboard::PAGE,
+    content_type: HTML,
+};
+/// The library.
+pub(super) static LIBRARY: Asset = Asset {
+    document: dashboard::LIBRARY,
+    content_type: SCRIPT,
+};
+/// The library as a module.
+pub(super) static MODULE: Asset = Asset {
+    document: dashboard::MODULE,
+    content_type: SCRIPT,
+};
+/// The library's declarations.
+pub(super) static TYPES: Asset = Asset {
+    document: dashboard::TYPES,
+    content_type: "text/plain; charset=utf-8",
+};
 const CODING: &str = "Content-Encoding: gzip\r\n";
 /// The page may be kept, and is asked for again each time: 304 when it is the same.
 const CACHE_GZIP: &str =
     "Content-Encoding: gzip\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\nETag: ";
 const CACHE: &str = CACHE_GZIP.split_at(CODING.len()).1;
 
-/// The entity tag of the page in this coding.
-pub(super) fn tag(gzip: bool) -> &'static str {
-    if gzip {
-        dashboard::ETAG_GZIP
-    } else {
-        dashboard::ETAG
+impl Asset {
+    /// The entity tag in this coding.
+    pub(super) fn tag(&self, gzip: bool) -> &'static str {
+        match gzip {
+            true => self.document.etag_gzip,
+            false => self.document.etag,
+        }
     }
 }
 
@@ -58,8 +99,9 @@ fn wants(head: &Head<'_>, coding: &str) -> u16 {
     best.map_or(0, |(_, thousandths)| thousandths)
 }
 
-/// Writes the dashboard.
-pub(super) fn page(
+/// Writes a document.
+pub(super) fn write(
+    asset: &Asset,
     gzip: bool,
     unchanged: bool,
     context: &Context<'_>,
@@ -70,33 +112,31 @@ pub(super) fn page(
     } else {
         CACHE
     };
-    let fields = [
-        cache,
-        tag(gzip),
-        dashboard::POLICY,
-        context.push_host,
-        "\r\n",
-    ];
+    // Only a page has a policy.
+    let (policy, push_host) = match asset.content_type == HTML {
+        true => (dashboard::POLICY, context.push_host),
+        false => ("", ""),
+    };
     let reply = Reply {
-        fields,
-        ..Reply::fresh(HTML)
+        fields: [cache, asset.tag(gzip), policy, push_host, "\r\n"],
+        ..Reply::fresh(asset.content_type)
     };
     if unchanged {
         return Ok(reply.unchanged());
     }
     let written = match gzip {
-        true => out.put(dashboard::PAGE_GZIP),
-        false => out.put_with(inflate),
+        true => out.put(asset.document.gzip),
+        false => out.put_with(|out| inflate(asset.document.gzip, out)),
     };
     written.map_err(too_small).map(|()| reply)
 }
 
-/// The page as it is: few ask for that, so the binary holds it once, in gzip (RFC 1952).
-fn inflate(out: &mut [u8]) -> Result<usize, Full> {
+/// A document as it is: few ask for that, so the binary holds it once, in gzip (RFC 1952).
+fn inflate(gzip: &[u8], out: &mut [u8]) -> Result<usize, Full> {
     /// What src/build.rs makes has no optional field in front, and checksum and length behind.
     const HEADER_BYTES: usize = 10;
     const TRAILER_BYTES: usize = 8;
-    let deflated = &dashboard::PAGE_GZIP[HEADER_BYTES..dashboard::PAGE_GZIP.len() - TRAILER_BYTES];
+    let deflated = &gzip[HEADER_BYTES..gzip.len() - TRAILER_BYTES];
     let flags = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
     let mut state = DecompressorOxide::new();
     match decompress(&mut state, deflated, out, 0, flags) {

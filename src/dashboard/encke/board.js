@@ -1,0 +1,263 @@
+// What a page has of a board: listeners by topic, the newest event of each, publishing, and events
+// that say in plain words what became of the connection.
+//
+//   const board = new Encke("http://pi.local:8080", { topics: "cpu/#", token: "NAME.SECRET" });
+//   board.on("cpu/+/usage", (event) => console.log(event.topic, event.value));
+//   board.addEventListener("state", () => console.log(board.state, board.transport, board.why));
+//   board.publish("lamp", true).then(({ id }) => ..., ({ status, message }) => ...);
+//
+// It never shows an event twice, never leaves one out unsaid, and never keeps a token: that is a
+// cookie, or this object's.
+import { list, logOf, matches, now, request, root, serial, uneven } from "./common.js";
+import { ANSWER_MS, HIDDEN_MS, RETRY_MAX_MS } from "./link.js";
+import { Tabs } from "./tabs.js";
+import { WAYS, answered } from "./ways.js";
+
+// A timer of one second that comes so late: the device slept.
+const ASLEEP_MS = 5e3;
+// Who waits for what it missed keeps so many messages, and asks again for more.
+const PENDING_MAX = 1000;
+const MISSED_MS = 1e3;
+// What may mean that the device or the page slept, or woke.
+const SIGNS = ["visibilitychange", "freeze", "resume", "pagehide", "pageshow", "online"];
+
+// An EventTarget, also where none can be made.
+const Target = (() => {
+  try {
+    return new EventTarget() && EventTarget;
+  } catch (_) {
+    return function Node() {
+      const node = document.createTextNode("");
+      ["addEventListener", "removeEventListener", "dispatchEvent"].forEach((name) => {
+        this[name] = node[name].bind(node);
+      });
+    };
+  }
+})();
+
+export class Encke extends Target {
+  // options: topics (patterns; those of `on` else, and everything if there are none), transport
+  // (one or more of Encke.transports, in the order to try), interval (seconds; only the newest
+  // values then), token, silence (ms), push (the address of the streams, if another), share
+  // (false: no connection shared with other tabs).
+  constructor(url, options) {
+    super();
+    this.options = options || {};
+    this.base = new URL(url || "/", location.href).href.replace(/[?#].*$/, "").replace(/\/?$/, "/");
+    this.push = (this.options.push || this.base).replace(/\/?$/, "/");
+    this.origin = new URL(this.push).origin;
+    this.isForeign = this.origin !== location.origin;
+    this.bearer = this.isForeign && this.options.token;
+    Object.assign(this, { state: "connecting", transport: "", why: "", retryAt: 0, id: "",
+      listeners: [], values: new Map(), news: [], pending: null, hiddenAt: 0, beat: now(),
+      slept_ms: 0, isBehind: false, isAsleep: false });
+    this.tabs = new Tabs(this);
+    this.timer = setInterval(() => this.tick(), 1000);
+    this.notice = ({ type }) => this.noticed(type);
+    // What is said to `on` in this turn is known by then.
+    Promise.resolve().then(() => this.begin());
+  }
+
+  begin() {
+    const { token } = this.options;
+    if (this.state === "closed") return;
+    if (!token || this.bearer) return this.listen();
+    request(this, "POST", "session", { body: token, patience: ANSWER_MS, type: "text/plain" },
+      ({ status, reason, retry }) => {
+        if (this.state === "closed") return;
+        if (status === 200) return this.listen();
+        if (status && status < 500 && status !== 429) return this.refuse(status, reason);
+        setTimeout(() => this.begin(), retry || uneven(RETRY_MAX_MS));
+      });
+  }
+
+  listen() {
+    SIGNS.forEach((type) => root.addEventListener(type, this.notice, true));
+    this.tabs.begin();
+  }
+
+  // The patterns that are listened to; none is everything.
+  get topics() {
+    const all = list(this.options.topics).concat(this.listeners.map(({ pattern }) => pattern));
+    return all.indexOf("#") < 0 ? Array.from(new Set(all)).sort() : [];
+  }
+
+  // Whether this tab has the connection.
+  get leads() {
+    return Boolean(this.tabs.link);
+  }
+
+  // Calls `act(event)` for the newest event of each topic, and for all that come; what is
+  // returned ends that.
+  on(pattern, act) {
+    const listener = { pattern, act };
+    const before = this.topics;
+    const isFirst = !before.length && !this.listeners.length;
+    const isKnown = !isFirst && this.isIn(before, pattern);
+    this.listeners.push(listener);
+    this.values.forEach((event) => matches(pattern, event.topic) && act(event));
+    if (this.id && !isKnown) {
+      this.news.push({ pattern, before });
+      this.tabs.want();
+    }
+    return () => {
+      this.listeners = this.listeners.filter((one) => one !== listener);
+    };
+  }
+
+  // Whether what a pattern stands for is among others; none are everything.
+  isIn(patterns, pattern) {
+    return !patterns.length || patterns.some((one) => one === pattern || matches(one, pattern));
+  }
+
+  // The connection has another set of topics: it may be that of new listeners.
+  widen() {
+    const { set } = this.tabs;
+    const hasAll = this.topics.length ? this.topics.every((one) => this.isIn(set, one)) : !set.length;
+    if (hasAll && (!this.id || this.isBehind) && !this.tabs.link) this.catchUp();
+    this.news = this.news.filter(({ pattern, before }) => {
+      if (this.isIn(set, pattern)) this.more(pattern, before);
+      return !this.isIn(set, pattern);
+    });
+  }
+
+  // Topics that were not listened to before: their newest events by a request of its own, for the
+  // connection goes on behind what it has seen.
+  more(pattern, before) {
+    this.ask([pattern], "", ({ events }) => events.forEach((event) =>
+      before.some((one) => matches(one, event.topic)) || this.show(event)));
+  }
+
+  // Whatever was not passed on to this tab: asked for, and until then the rest has to wait.
+  catchUp() {
+    this.pending = this.pending || [];
+    this.isBehind = false;
+    this.ask(this.topics, this.id, (answer) => {
+      const { pending } = this;
+      this.pending = null;
+      answered((message) => this.take(message), answer);
+      pending.forEach(([message, before]) => this.hear(message, before));
+    });
+  }
+
+  ask(topics, since, done) {
+    const path = `events/poll?timeout=0&topics=${encodeURIComponent(topics.join() || "#")}`;
+    request(this, "GET", since ? `${path}&since=${since}` : path, { patience: ANSWER_MS },
+      ({ status, body }) => {
+        if (this.state === "closed") return;
+        if (status === 200) done(JSON.parse(body));
+        else setTimeout(() => this.ask(topics, since, done), uneven(2 * MISSED_MS));
+      });
+  }
+
+  // A message of the connection, and the id that was reached before it.
+  hear(message, before) {
+    const { id, pending } = this;
+    if (pending) {
+      // What does not fit shows as missed, once the others are there.
+      if (pending.length < PENDING_MAX) pending.push([message, before]);
+      return;
+    }
+    if (this.isBehind && !this.tabs.link) return;
+    const isMissed = before && (!id || logOf(before) !== logOf(id) || serial(before) > serial(id));
+    if (!isMissed) return this.take(message);
+    this.pending = [[message, before]];
+    return this.catchUp();
+  }
+
+  take(message) {
+    const { hello, heartbeat } = message;
+    const { id } = hello || heartbeat || message;
+    if (hello && hello.reset) {
+      this.values.clear();
+      this.raise("reset", { message: "the board started again" });
+    } else if (hello && hello.lost) {
+      const { lost: count, exact } = hello;
+      this.raise("lost", { count, exact: exact !== false,
+        message: `missed ${exact === false ? "up to " : ""}${count} events` });
+    } else if (id && this.id && logOf(id) === logOf(this.id) && serial(id) <= serial(this.id)) {
+      return;
+    }
+    this.id = id || this.id;
+    if (message.topic) this.show(message);
+  }
+
+  show(event) {
+    const { id, topic, state } = event;
+    const known = this.values.get(topic);
+    if (known && logOf(known.id) === logOf(id) && serial(known.id) >= serial(id)) return;
+    if (state === "gone") this.values.delete(topic);
+    else this.values.set(topic, event);
+    this.listeners.forEach(({ pattern, act }) => matches(pattern, topic) && act(event));
+    this.raise("event", event);
+  }
+
+  // Sends a value to a topic: a Promise of {id, subscribers}, or of an Error with a status.
+  publish(topic, value) {
+    return new Promise((done, fail) => {
+      const path = `topics/${topic.split("/").map(encodeURIComponent).join("/")}`;
+      request(this, "POST", path, { body: JSON.stringify(value), type: "application/json",
+        patience: ANSWER_MS }, ({ status, reason, retry, body }) => {
+        if (status === 200) return done(JSON.parse(body));
+        const message = reason || (status ? `the board answered ${status}` : "no answer");
+        return fail(Object.assign(new Error(message), { status, retry }));
+      });
+    });
+  }
+
+  close() {
+    clearInterval(this.timer);
+    SIGNS.forEach((type) => root.removeEventListener(type, this.notice, true));
+    this.tabs.sleep();
+    this.changed({ state: "closed", why: "", retryAt: 0, transport: this.transport });
+  }
+
+  raise(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  refuse(status, reason) {
+    this.raise("error", { status, reason, message: reason || "the board wants a token" });
+    this.changed({ state: "denied", why: reason, retryAt: 0, transport: this.transport });
+  }
+
+  // What became of the connection, here or in the tab that has it.
+  changed(said) {
+    if (this.state === "closed") return;
+    const { state, why } = said;
+    const isNew = state !== this.state;
+    Object.assign(this, said);
+    if (isNew && state === "busy") this.raise("busy", { message: why, retryAt: said.retryAt });
+    this.raise("state", said);
+  }
+
+  tick() {
+    const late_ms = now() - this.beat - 1000;
+    this.beat = now();
+    if (late_ms > ASLEEP_MS && !document.hidden) return this.wake(late_ms);
+    if (this.hiddenAt && now() - this.hiddenAt > HIDDEN_MS) return this.sleep();
+    return this.isAsleep || this.tabs.tick();
+  }
+
+  noticed(type) {
+    const isOver = type === "pagehide" || type === "freeze";
+    if (!isOver && !document.hidden) return this.wake(this.hiddenAt ? now() - this.hiddenAt : 0);
+    this.hiddenAt = this.hiddenAt || now();
+    return isOver && this.sleep();
+  }
+
+  sleep() {
+    if (this.isAsleep || this.state === "denied") return;
+    this.isAsleep = this.isBehind = true;
+    this.tabs.sleep();
+    this.changed({ state: "asleep", why: "", retryAt: 0, transport: this.transport });
+  }
+
+  wake(slept_ms) {
+    Object.assign(this, { hiddenAt: 0, beat: now(), slept_ms, isAsleep: false });
+    this.tabs.wake();
+  }
+}
+
+Encke.transports = Object.keys(WAYS);
+Encke.matches = matches;

@@ -1,0 +1,51 @@
+// What all parts of the library use: time, ids, messages, patterns, storage, and one request.
+//
+// It never keeps state.
+export const root = self;
+export const none = () => {};
+export const now = () => Date.now();
+export const uneven = (ms) => ms * (0.5 + Math.random() / 2);
+export const serial = (id) => Number(id.slice(id.indexOf("-") + 1));
+export const logOf = (id) => id.slice(0, id.indexOf("-"));
+export const list = (one) => (one ? [].concat(one) : []);
+export const kindOf = (message) => ["hello", "heartbeat", "busy", "more"].filter((k) => message[k])[0];
+export const store = (act) => {
+  try {
+    return act(root.localStorage);
+  } catch (_) {
+    // There is none, or it may not be used.
+    return null;
+  }
+};
+
+// MQTT's patterns: + is one level, # the rest.
+export function matches(pattern, topic) {
+  const [levels, names] = [pattern.split("/"), topic.split("/")];
+  const rest = levels.indexOf("#");
+  if (rest < 0 ? names.length !== levels.length : names.length < rest) return false;
+  return levels.every((level, i) => level === "#" || level === "+" || level === names[i]);
+}
+
+// One request. `done` gets {status, reason, retry, body}, status 0 when there was no answer;
+// what is returned gives it up. `piece` gets the text so far.
+export function request(board, method, path, { body, type, patience, piece }, done) {
+  const xhr = new XMLHttpRequest();
+  xhr.open(method, board.base + path);
+  xhr.timeout = patience || 0;
+  xhr.withCredentials = board.isForeign && !board.bearer;
+  if (board.bearer) xhr.setRequestHeader("Authorization", `Bearer ${board.bearer}`);
+  if (type) xhr.setRequestHeader("Content-Type", type);
+  const more = xhr.onprogress = () => piece && xhr.status === 200 && piece(xhr);
+  xhr.onloadend = () => {
+    more();
+    const isPlain = /^text\/plain/.test(xhr.getResponseHeader("Content-Type"));
+    done({ status: xhr.status, body: xhr.responseText,
+      reason: isPlain ? xhr.responseText.trim() : "",
+      retry: Number(xhr.status && xhr.getResponseHeader("Retry-After")) * 1000 });
+  };
+  xhr.send(body);
+  return () => {
+    done = piece = none;
+    xhr.abort();
+  };
+}

@@ -1,0 +1,217 @@
+// One connection to a board, by whatever way works: begins, is watched, fails, waits, looks for
+// another way, and climbs back to the best.
+//
+// It never hands on what is not whole, and never leaves trying again to the browser.
+import { kindOf, list, logOf, none, now, request, store, uneven } from "./common.js";
+import { WAYS, answered } from "./ways.js";
+
+// Two and a half heartbeats without a frame: the way is dead.
+const SILENCE_MS = 37500;
+// After sleep we know better than to wait for the rest of that.
+const WAKE_SILENCE_MS = 20e3;
+// Weak Wi-Fi with power saving takes seconds.
+const FIRST_ANSWER_MS = 4e3;
+export const ANSWER_MS = 10e3;
+const RETRY_MIN_MS = 500;
+export const RETRY_MAX_MS = 15e3;
+// Who is cut off before this again and again looks for another way, and after some minutes
+// whether the better one works now.
+const EARLY_MS = 20e3;
+const STRIKES = 2;
+const CLIMB_MS = 300e3;
+// A hidden page gives its place on the board back.
+export const HIDDEN_MS = 60e3;
+
+export class Link {
+  constructor(board, tabs) {
+    Object.assign(this, { board, tabs, topics: [], id: "", state: "asleep", why: "",
+      stop: none, isOpen: false, heard: 0, opened: 0, strikes: 0, attempt: 0, retryAt: 0,
+      fullUntil: 0, isPaced: false, back: "", climb: CLIMB_MS, since: now() });
+    const all = list(board.options.transport);
+    this.ways = (all.length ? all : Object.keys(WAYS)).filter((way) => WAYS[way].can(board)
+      && (!board.bearer || /stream|poll/.test(way)));
+    this.kept = store((s) => s.getItem(`encke way ${board.base}`));
+    [this.way] = this.ways;
+    if (this.ways.indexOf(this.kept) > 0) {
+      this.way = this.kept;
+      this.why = "it worked here before";
+    }
+  }
+
+  path(way, more) {
+    const { topics, id, board: { options } } = this;
+    const parts = list(more);
+    if (topics.length) parts.unshift(`topics=${encodeURIComponent(topics.join())}`);
+    if (id) parts.push(`since=${id}`);
+    if (options.interval) parts.push(`interval=${options.interval}`);
+    return `events/${way}?${parts.join("&")}`;
+  }
+
+  url(way, more) {
+    return this.board.push + this.path(way, more);
+  }
+
+  // Begins, or begins anew with what is wanted now.
+  open() {
+    this.halt("connecting");
+    this.opened = this.heard = now();
+    this.isPaced = this.opened < this.fullUntil;
+    let isOurs = true;
+    const mine = (act) => (what) => isOurs && act.call(this, what);
+    const way = this.isPaced ? "poll" : this.way;
+    const stop = WAYS[way].open(this, mine(this.take), mine(this.over));
+    this.stop = () => {
+      isOurs = false;
+      stop();
+    };
+    this.say();
+  }
+
+  say() {
+    const { state, why, retryAt, isPaced, way } = this;
+    this.tabs.say({ state, why, retryAt, transport: isPaced ? "poll" : way });
+  }
+
+  halt(state) {
+    this.stop();
+    Object.assign(this, { stop: none, isOpen: false, retryAt: 0, state });
+  }
+
+  take(message) {
+    const kind = kindOf(message);
+    const content = message[kind] || message;
+    const before = this.id;
+    this.heard = now();
+    if (kind === "busy") return this.busy(content);
+    this.id = content.id || before;
+    if (kind === "more") return this.open();
+    if (kind === "hello" && !this.isOpen) {
+      Object.assign(this, { isOpen: true, state: this.isPaced ? "busy" : "live", attempt: 0 });
+      if (!this.isPaced) this.back = "";
+      this.say();
+    }
+    this.tabs.tell(message, before);
+  }
+
+  busy({ reason, retry }) {
+    if (reason === "token") return this.refuse(401, "this token has ended");
+    if (reason === "full") return this.full(retry);
+    return this.wait("the board is going down", retry);
+  }
+
+  // No place to be held in: polls that are answered at once need none.
+  full(retry) {
+    this.fullUntil = now() + (retry || 30e3);
+    this.why = "all places for viewers are taken";
+    this.open();
+  }
+
+  refuse(status, reason) {
+    this.halt("denied");
+    this.why = reason;
+    this.say();
+    this.board.refuse(status, reason);
+  }
+
+  wait(reason, retry) {
+    const pause = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * Math.pow(2, this.attempt));
+    this.halt("waiting");
+    this.attempt += 1;
+    this.why = reason;
+    this.retryAt = now() + (retry ? retry + Math.random() * 1e3 : uneven(pause));
+    this.say();
+  }
+
+  // The way in use ended, was refused, or (`isSilent`) is dead.
+  over(answer, isSilent) {
+    const isEarly = !this.isOpen || now() - this.opened < EARLY_MS;
+    this.halt("connecting");
+    if (!isEarly) this.strikes = 0;
+    const judge = (a) => this.judge(a, isSilent ? STRIKES : isEarly ? 1 : 0, isSilent);
+    if (answer && answer.status) return judge(answer);
+    // A poll tells what an EventSource or a frame does not.
+    this.opened = this.heard = now();
+    this.stop = request(this.board, "GET", this.path("poll", ["timeout=0", "snapshot=0"]),
+      { patience: this.patience() }, judge);
+  }
+
+  patience() {
+    return this.attempt < 2 ? FIRST_ANSWER_MS : ANSWER_MS;
+  }
+
+  judge({ status, reason, retry }, strikes, isSilent) {
+    if (status === 401 || status === 403) return this.refuse(status, reason);
+    if (status === 503) return this.full(retry);
+    const isThere = status === 200 || this.board.isForeign;
+    const words = isSilent ? `${this.way} went silent` : `${this.way} was cut off`;
+    if (this.back) return this.turnBack(words);
+    if (isThere) this.strikes += strikes;
+    if (isThere && this.strikes >= STRIKES && this.ways.length > 1) {
+      const next = this.ways.indexOf(this.way) + 1;
+      this.change(this.ways[next % this.ways.length], words);
+      if (next < this.ways.length) return this.open();
+    }
+    return this.wait(isThere ? words : reason || "no answer", retry);
+  }
+
+  change(way, why) {
+    Object.assign(this, { way, why, strikes: 0, since: now() });
+  }
+
+  // A look whether a better way works by now.
+  tryBetter() {
+    const { way } = this;
+    this.change(this.ways[0], "trying it again");
+    this.back = way;
+    this.open();
+  }
+
+  turnBack(why) {
+    const { back } = this;
+    this.back = "";
+    this.climb *= 2;
+    this.change(back, why);
+    this.open();
+  }
+
+  // Once a second.
+  tick() {
+    const at = now();
+    if (this.retryAt && at >= this.retryAt) return this.open();
+    if (this.stop === none) return undefined;
+    if (at - this.heard > (this.isOpen ? this.board.options.silence || SILENCE_MS : this.patience())) {
+      return this.over(null, true);
+    }
+    if (!this.isOpen) return undefined;
+    if (this.isPaced && at >= this.fullUntil) return this.open();
+    if (!this.isPaced && at - this.opened > EARLY_MS) {
+      if (this.kept !== this.way) {
+        this.kept = this.way;
+        store((s) => s.setItem(`encke way ${this.board.base}`, this.way));
+      }
+      if (this.way !== this.ways[0] && at - this.since > this.climb) this.tryBetter();
+    }
+    return undefined;
+  }
+
+  // A phone that slept may hold a socket that is dead and does not know it. After a long sleep
+  // one poll brings the newest values, and not all there were.
+  wake(slept_ms) {
+    const isFresh = this.stop !== none && now() - this.heard < WAKE_SILENCE_MS;
+    if (this.state === "denied" || (isFresh && !slept_ms)) return undefined;
+    this.attempt = this.fullUntil = 0;
+    return this.resume(slept_ms);
+  }
+
+  resume(slept_ms) {
+    if (!this.id || slept_ms < HIDDEN_MS) return this.open();
+    this.halt("connecting");
+    this.opened = this.heard = now();
+    this.stop = request(this.board, "GET", `${this.path("poll", "timeout=0")}&interval=1`,
+      { patience: FIRST_ANSWER_MS }, ({ status, body }) => {
+        if (status === 200) answered((message) => this.take(message), JSON.parse(body));
+        this.open();
+      });
+    return undefined;
+  }
+}

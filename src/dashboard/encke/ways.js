@@ -1,0 +1,136 @@
+// The ways to hear a board, each one function (DESIGN.md section 3, "Connecting and resuming").
+//
+// Each begins where the link stands, hands messages to `take`, and says once that it is over, with
+// the answer {status, reason, retry} where it knows that. What it returns ends it. None of them
+// tries again by itself.
+import { none, request, root } from "./common.js";
+
+// A proxy may not hold back more, nor a browser keep more of an answer.
+const PADDING_BYTES = 2048;
+const STREAM_BYTES = 1e6;
+// Between polls where all places for viewers are taken.
+const PACE_MS = 5e3;
+const POLL_MS = 60e3;
+
+let callbacks = 0;
+
+function named(act) {
+  const name = `encke${(callbacks += 1)}`;
+  root[name] = act;
+  return [name, () => { root[name] = none; }];
+}
+
+// One answer after another; the first, which comes at once, tells that the board is there.
+function polls(link, take, over, ask) {
+  let timer;
+  let stop;
+  const poll = (isFirst) => {
+    stop = ask(isFirst || link.isPaced ? ["timeout=0"] : [], (body) => {
+      if (isFirst && !body.hello) take({ hello: { id: link.id, lost: 0 } });
+      answered(take, body);
+      timer = setTimeout(poll, link.isPaced ? PACE_MS : 0);
+    });
+  };
+  poll(true);
+  return () => {
+    clearTimeout(timer);
+    stop();
+  };
+}
+
+export const answered = (take, { hello, events, last }) => {
+  if (hello) take({ hello });
+  events.forEach(take);
+  take({ heartbeat: { id: last } });
+};
+
+export const WAYS = {
+  sse: {
+    can: () => root.EventSource,
+    open(link, take, over) {
+      const source = new EventSource(link.url("sse"), { withCredentials: link.board.isForeign });
+      const named = ["hello", "heartbeat", "busy"];
+      named.forEach((name) => source.addEventListener(name, ({ data }) =>
+        take({ [name]: JSON.parse(data) })));
+      source.onmessage = ({ data }) => take(JSON.parse(data));
+      // Never the browser's own retry: it gives up for good after some answers, unseen.
+      source.onerror = over;
+      return () => source.close();
+    },
+  },
+  ws: {
+    can: () => root.WebSocket,
+    open(link, take, over) {
+      const socket = new WebSocket(link.url("ws").replace(/^http/, "ws"));
+      socket.onmessage = ({ data }) => take(JSON.parse(data));
+      socket.onclose = over;
+      return () => {
+        socket.onmessage = socket.onclose = null;
+        socket.close();
+      };
+    },
+  },
+  stream: {
+    can: () => "onprogress" in XMLHttpRequest.prototype,
+    open(link, take, over) {
+      let seen = 0;
+      const piece = ({ responseText }) => {
+        const end = responseText.lastIndexOf("\n");
+        const lines = responseText.slice(seen, end + 1).split("\n");
+        seen = Math.max(seen, end + 1);
+        lines.filter((line) => line.trim()).forEach((line) => take(JSON.parse(line)));
+      };
+      const path = link.path("stream", [`padding=${PADDING_BYTES}`, `limit=${STREAM_BYTES}`]);
+      return request(link.board, "GET", path, { piece },
+        (answer) => over(answer.status !== 200 && answer));
+    },
+  },
+  poll: {
+    can: () => true,
+    open: (link, take, over) => polls(link, take, over, (more, done) =>
+      request(link.board, "GET", link.path("poll", more), { patience: POLL_MS }, (answer) =>
+        (answer.status === 200 ? done(JSON.parse(answer.body)) : over(answer)))),
+  },
+  iframe: {
+    can: () => root.document && document.body && root.postMessage,
+    open(link, take, over) {
+      const frame = document.createElement("iframe");
+      const [name, drop] = named(take);
+      const { board } = link;
+      const hear = ({ source, origin, data }) =>
+        source === frame.contentWindow && origin === board.origin && take(data);
+      root.addEventListener("message", hear);
+      frame.style.display = "none";
+      // It goes on loading as long as it lives.
+      frame.onload = over;
+      frame.src = link.url("iframe", [board.isForeign
+        ? `origin=${encodeURIComponent(location.origin)}` : `callback=parent.${name}`]);
+      document.body.appendChild(frame);
+      return () => {
+        drop();
+        root.removeEventListener("message", hear);
+        frame.onload = null;
+        frame.remove();
+      };
+    },
+  },
+  jsonp: {
+    can: (board) => board.isForeign && root.document,
+    open: (link, take, over) => polls(link, take, over, (more, done) => {
+      const script = document.createElement("script");
+      const [name, drop] = named((body) => {
+        clear();
+        if (body.error) over(body.error);
+        else done(body);
+      });
+      const clear = () => {
+        script.remove();
+        drop();
+      };
+      script.onerror = over;
+      script.src = link.url("jsonp", more.concat(`callback=${name}`));
+      document.head.appendChild(script);
+      return clear;
+    }),
+  },
+};

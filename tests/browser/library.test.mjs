@@ -1,0 +1,614 @@
+// encke.js in a real browser against the real binary, through proxies that do what proxies do:
+// ENCKE_BIN=path node --test
+//
+// Board and pages have names that are not localhost, by plain http, as at home.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import http from "node:http";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { parse } from "acorn";
+import { Faulty } from "./faulty.mjs";
+import { Board, Link, launch, phone, sleep } from "./harness.mjs";
+
+const BOARD = "board.home.test";
+const COUNT = 1000;
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+let browser;
+let pages; // somebody's web server, whose pages load the board's library
+let friend; // the origin of its pages, which may read the board
+
+before(async () => {
+  browser = await launch(["--host-resolver-rules=MAP *.test 127.0.0.1"]);
+  pages = http.createServer((asked, answer) => {
+    answer.setHeader("Content-Type", "text/html; charset=utf-8");
+    answer.end("<!doctype html><title>page</title><body>");
+  });
+  pages.listen(0, "127.0.0.1");
+  await new Promise((done) => pages.once("listening", done));
+  friend = `http://pages.home.test:${pages.address().port}`;
+});
+
+after(async () => {
+  await browser?.close();
+  pages?.close();
+});
+
+const config = (server = "", more = "") => `[server]\nhosts = ["${BOARD}"]\ncors = ["${friend}"]
+heartbeat = 1\n${server}\n[sources]\nexclude = ["#"]\n${more}`;
+const SECRET = "q7Zk2vN0w4";
+const TOKEN = `[[token]]\nname = "phone"\nread = ["#"]\nwrite = ["demo/#"]
+sha256 = "${createHash("sha256").update(SECRET).digest("hex")}"\n`;
+const JSONP = `[jsonp]\ntopics = ["demo/#"]\n`;
+
+async function withBoard(settings, act) {
+  const board = await Board.start(undefined, settings);
+  board.origin = `http://${BOARD}:${board.port}`;
+  const opened = [];
+  /** A page of `origin` that has loaded the library as pages do. */
+  board.page = async (origin = board.origin, path = "/health") => {
+    const page = await phone(browser);
+    opened.push(page);
+    await page.goto(origin + path);
+    await page.addScriptTag({ url: `${board.origin}/encke.js` });
+    return page;
+  };
+  try {
+    await act(board);
+  } finally {
+    await Promise.all(opened.map((page) => page.context().close()));
+    await board.kill();
+  }
+}
+
+/** Listens in a page; what it hears is kept there. */
+const listen = (page, url, options = {}, pattern = "demo/count") =>
+  page.evaluate(([url, options, pattern]) => {
+    window.heard = [];
+    window.said = [];
+    window.board = new window.Encke(url, options);
+    for (const type of ["state", "lost", "reset", "busy", "error"]) {
+      window.board.addEventListener(type, ({ detail }) => window.said.push({ type, ...detail }));
+    }
+    window.board.on(pattern, (event) => window.heard.push(event.value));
+  }, [url, options, pattern]);
+
+const until = (page, what, argument, timeout = 20_000) =>
+  page.waitForFunction(what, argument, { polling: 50, timeout });
+
+const isLive = (page, transport) => until(page, (transport) => window.board.state === "live"
+  && (!transport || window.board.transport === transport), transport);
+
+const hears = (page, value) => until(page,
+  (text) => JSON.stringify(window.heard.at(-1)) === text, JSON.stringify(value));
+
+/** Publishes `from`, `from + 1`, .. one by one and in small batches, with pauses in between. */
+async function count(board, from, to) {
+  for (let value = from; value < to; value += 20) {
+    const end = Math.min(value + 20, to);
+    await board.post("/topics", Array.from({ length: end - value },
+      (_, i) => ({ topic: "demo/count", value: value + i })));
+    if (value % 100 === 0) await sleep(20);
+  }
+}
+
+const numbers = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
+
+for (const way of ["sse", "ws", "stream", "poll", "iframe"]) {
+  test(`${way}: a thousand events, all of them, once, in order`, () =>
+    withBoard(config(), async (board) => {
+      const page = await board.page();
+      await listen(page, "/", { transport: way });
+      await isLive(page, way);
+      await count(board, 0, COUNT);
+      await hears(page, COUNT - 1);
+      assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, COUNT));
+      assert.deepEqual(page.faults, []);
+    }));
+}
+
+for (const way of ["sse", "stream", "poll", "iframe", "jsonp"]) {
+  test(`${way} from a page of another site`, () => withBoard(config("", JSONP), async (board) => {
+    const page = await board.page(friend, "/");
+    await listen(page, board.origin, { transport: way });
+    await isLive(page, way);
+    await count(board, 0, COUNT);
+    await hears(page, COUNT - 1);
+    assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, COUNT));
+    assert.deepEqual(page.faults, []);
+  }));
+}
+
+/** A page that reaches the board by a proxy with faults, and what it does there. */
+const behind = (faults, settings, act) => withBoard(settings, async (board) => {
+  const proxy = await Faulty.to(board, faults);
+  try {
+    const page = await board.page(`http://${BOARD}:${proxy.port}`);
+    await act(board, proxy, page);
+    // What the browser itself notes about a proxy's answers is not the page's fault.
+    const isProxys = /^WebSocket connection to|a status of 502/;
+    assert.deepEqual(page.faults.filter((fault) => !isProxys.test(fault)), []);
+  } finally {
+    proxy.close();
+  }
+});
+
+const status = (page) => page.evaluate(() => {
+  const { state, transport, why } = window.board;
+  return { state, transport, why };
+});
+
+test("behind a proxy that holds streams back, it polls and says so", () =>
+  behind({ buffers: true }, config(), async (board, proxy, page) => {
+    await board.publish("demo/count", -1);
+    await listen(page, "/");
+    await isLive(page, "poll");
+    await count(board, 0, COUNT);
+    await hears(page, COUNT - 1);
+    assert.deepEqual(await page.evaluate(() => window.heard), numbers(-1, COUNT));
+    assert.match((await status(page)).why, /silent/);
+    // The next page of this network need not find that out again.
+    const next = await page.context().newPage();
+    await sleep(21_000);
+    await page.evaluate(() => window.board.close());
+    await next.goto(page.url());
+    await next.addScriptTag({ url: "/encke.js" });
+    proxy.asked.length = 0;
+    await listen(next, "/");
+    await isLive(next, "poll");
+    assert.ok(proxy.asked.every((url) => /poll/.test(url)), proxy.asked.join(" "));
+    assert.equal((await status(next)).why, "it worked here before");
+  }));
+
+test("behind a proxy that cuts streams off, it finds a way without a gap", () =>
+  behind({ cutsMs: 1500 }, config(), async (board, proxy, page) => {
+    await listen(page, "/");
+    await isLive(page, "sse");
+    const counting = (async () => {
+      for (let from = 0; from < COUNT; from += 20) {
+        await count(board, from, from + 20);
+        await sleep(300);
+      }
+    })();
+    await isLive(page, "poll");
+    await counting;
+    await hears(page, COUNT - 1);
+    assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, COUNT));
+    assert.match((await status(page)).why, /cut off/);
+  }));
+
+test("where Upgrade is stripped, the next way is taken", () =>
+  behind({}, config(), async (board, proxy, page) => {
+    await listen(page, "/", { transport: ["ws", "sse"] });
+    await isLive(page, "sse");
+    assert.ok(proxy.asked.includes("upgrade"));
+    assert.match((await status(page)).why, /^ws/);
+  }));
+
+test("a gateway without its board for a while changes nothing but the time", () =>
+  behind({}, config(), async (board, proxy, page) => {
+    await listen(page, "/");
+    await isLive(page, "sse");
+    await count(board, 0, 100);
+    await hears(page, 99);
+    proxy.faults.status = 502;
+    proxy.server.closeAllConnections();
+    await until(page, () => window.board.state === "waiting");
+    await count(board, 100, 200);
+    await sleep(4000);
+    proxy.faults.status = 0;
+    await isLive(page, "sse");
+    await hears(page, 199);
+    assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, 200));
+  }));
+
+test("thirty seconds offline, and all that was missed", () => withBoard(config(), async (board) => {
+  const link = await Link.to(board);
+  const page = await board.page(link.url.replace("127.0.0.1", BOARD));
+  await board.publish("demo/count", -1);
+  await listen(page, "/", { silence: 5000 });
+  await isLive(page);
+  link.silent();
+  await page.context().setOffline(true);
+  await count(board, 0, 300);
+  await sleep(30_000);
+  assert.equal((await status(page)).state, "waiting");
+  link.mend();
+  await page.context().setOffline(false);
+  await until(page, () => window.board.state === "live", undefined, 3000);
+  await hears(page, 299);
+  assert.deepEqual(await page.evaluate(() => window.heard), numbers(-1, 300));
+  link.close();
+}));
+
+test("a link that falls silent is noticed, and mended without a gap", () =>
+  withBoard(config(), async (board) => {
+    const link = await Link.to(board);
+    const page = await board.page(link.url.replace("127.0.0.1", BOARD));
+    await listen(page, "/", { silence: 3000 });
+    await isLive(page);
+    await count(board, 0, 100);
+    await hears(page, 99);
+    link.silent();
+    await count(board, 100, 200);
+    await until(page, () => window.board.state !== "live");
+    link.mend();
+    await isLive(page);
+    await hears(page, 199);
+    assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, 200));
+    link.close();
+  }));
+
+test("a board that starts again is said", () => withBoard(config(), async (board) => {
+  const page = await board.page();
+  await listen(page, "/");
+  await isLive(page);
+  await board.publish("demo/count", 1);
+  await hears(page, 1);
+  await board.kill();
+  await until(page, () => window.board.state === "waiting");
+  const again = await Board.start(board.port, config());
+  try {
+    await isLive(page);
+    await until(page, () => window.said.some(({ type }) => type === "reset"));
+    await again.publish("demo/count", 2);
+    await hears(page, 2);
+  } finally {
+    await again.kill();
+  }
+}));
+
+test("what fell out of the log is said to be lost", () =>
+  withBoard(config("", "[limits]\nring_bytes = 65536\n"), async (board) => {
+    const link = await Link.to(board);
+    const page = await board.page(link.url.replace("127.0.0.1", BOARD));
+    await listen(page, "/");
+    await isLive(page);
+    await board.publish("demo/count", 1);
+    await hears(page, 1);
+    link.cut();
+    await count(board, 2, 2002);
+    link.mend();
+    await hears(page, 2001);
+    const lost = await page.evaluate(() => window.said.find(({ type }) => type === "lost"));
+    const heard = await page.evaluate(() => window.heard.length);
+    assert.equal(heard + lost.count, 2001);
+    assert.match(lost.message, /^missed (up to )?\d+ events$/);
+    link.close();
+  }));
+
+test("a phone that slept has the truth by one request", () => withBoard(config(), async (board) => {
+  const page = await board.page();
+  await listen(page, "/");
+  await isLive(page);
+  await board.publish("demo/count", 0);
+  await hears(page, 0);
+  const link = await page.context().newCDPSession(page);
+  await link.send("Page.setWebLifecycleState", { state: "frozen" });
+  await count(board, 1, 501);
+  await sleep(2000);
+  assert.equal((await board.post("/topics/demo/other", 1)).subscribers, 0, "nobody is held");
+  await link.send("Page.setWebLifecycleState", { state: "active" });
+  await hears(page, 500);
+  await isLive(page);
+  await board.publish("demo/count", 501);
+  await hears(page, 501);
+}));
+
+const publish = (page, topic) => page.evaluate((topic) => window.board
+  .publish(topic, { x: [1] }).catch(({ status, message }) => ({ status, message })), topic);
+
+for (const isForeign of [false, true]) {
+  const where = isForeign ? "a page of another site" : "the board's own page";
+  test(`a token lets ${where} read and publish, and is refused in words`, () =>
+    withBoard(config(`read = []\norigins = ["${friend}"]`, TOKEN), async (board) => {
+      const page = await board.page(...(isForeign ? [friend, "/"] : []));
+      await listen(page, board.origin, { token: `phone.${SECRET}` });
+      await isLive(page, isForeign ? "stream" : "sse");
+      assert.equal((await publish(page, "demo/count")).subscribers, 1);
+      await hears(page, { x: [1] });
+      const refused = await publish(page, "other/x");
+      assert.equal(refused.status, 403);
+      assert.match(refused.message, /may not write/);
+      assert.equal((await publish(page, "no good")).status, 400);
+      await page.evaluate(() => window.board.close());
+      await page.context().clearCookies();
+      await listen(page, board.origin, { token: "phone.wrong" });
+      await until(page, () => window.board.state === "denied");
+      const error = await page.evaluate(() => window.said.find(({ type }) => type === "error"));
+      assert.equal(error.status, 401);
+      assert.match(error.message, /token/);
+      assert.deepEqual(page.faults.filter((fault) => !/status of 40[013]/.test(fault)), []);
+    }));
+}
+
+test("a topic asked for later comes with its newest event", () =>
+  withBoard(config(), async (board) => {
+    const page = await board.page();
+    await board.publish("other/a", "old");
+    await board.publish("other/a", "new");
+    await listen(page, "/");
+    await isLive(page);
+    await page.evaluate(() => {
+      window.others = [];
+      window.end = window.board.on("other/+", ({ value }) => window.others.push(value));
+    });
+    await until(page, () => window.others.length === 1);
+    await isLive(page);
+    await board.publish("other/a", "newest");
+    await until(page, () => window.others.length === 2);
+    await count(board, 0, 100);
+    await hears(page, 99);
+    assert.deepEqual(await page.evaluate(() => window.others), ["new", "newest"]);
+    assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, 100));
+  }));
+
+/** Ten tabs of one browser; the first one leads. */
+async function tabs(board, count = 10, origin = board.origin) {
+  const first = await board.page(origin);
+  const all = [first];
+  await listen(first, "/");
+  await isLive(first);
+  while (all.length < count) {
+    const page = await first.context().newPage();
+    await page.goto(first.url());
+    await page.addScriptTag({ url: "/encke.js" });
+    await listen(page, "/");
+    await isLive(page);
+    all.push(page);
+  }
+  return all;
+}
+
+const viewers = async (board) => {
+  const text = await (await fetch(`${board.url}/metrics`)).text();
+  const rows = text.match(/^encke_viewers\{.*\} \d+$/gm);
+  return rows.reduce((sum, row) => sum + Number(row.split(" ").pop()), 0);
+};
+
+const leads = (page) => page.evaluate(() => Boolean(window.board.leads));
+
+test("ten tabs share one connection, and each hears everything", () =>
+  withBoard(config(), async (board) => {
+    await board.publish("demo/count", -1);
+    const all = await tabs(board);
+    assert.equal(await viewers(board), 1);
+    await count(board, 0, COUNT);
+    for (const page of all) {
+      await hears(page, COUNT - 1);
+      assert.deepEqual(await page.evaluate(() => window.heard), numbers(-1, COUNT));
+    }
+    // The board goes on answering where ten connections would leave none of six.
+    const answers = await all[0].evaluate(() => Promise.all(Array.from({ length: 20 },
+      () => fetch("/health").then(({ status }) => status))));
+    assert.deepEqual(answers, Array(20).fill(200));
+  }));
+
+test("where each tab has a connection of its own, the seventh waits", () =>
+  withBoard(config(), async (board) => {
+    const page = await board.page();
+    const opened = await page.evaluate(async () => {
+      const sources = Array.from({ length: 7 }, () => new EventSource("/events/sse"));
+      await new Promise((done) => setTimeout(done, 3000));
+      return sources.filter(({ readyState }) => readyState === EventSource.OPEN).length;
+    });
+    assert.equal(opened, 6);
+  }));
+
+test("a tab with topics of its own widens what is heard, and gets only its own", () =>
+  withBoard(config(), async (board) => {
+    await board.publish("other/a", "newest");
+    const [first] = await tabs(board, 1);
+    const second = await first.context().newPage();
+    await second.goto(first.url());
+    await second.addScriptTag({ url: "/encke.js" });
+    await listen(second, "/", {}, "other/#");
+    await hears(second, "newest");
+    await board.publish("other/a", "again");
+    await hears(second, "again");
+    await count(board, 0, 100);
+    await hears(first, 99);
+    assert.deepEqual(await first.evaluate(() => window.heard), numbers(0, 100));
+    assert.deepEqual(await second.evaluate(() => window.heard), ["newest", "again"]);
+    assert.equal(await viewers(board), 1);
+  }));
+
+/** As a browser tells a page that it is hidden, or seen again. */
+const turn = (page, isHidden) => page.evaluate((isHidden) => {
+  Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}, isHidden);
+
+// By plain HTTP there are no Web Locks; to the board itself there are.
+for (const [how, isNear] of [["closes"], ["is frozen"], ["dies"], ["closes", true],
+  ["is frozen", true], ["is hidden"], ["is hidden", true]]) {
+  test(`when the tab that leads ${how}, another does without a gap${isNear ? " (locks)" : ""}`, () =>
+    withBoard(config(), async (board) => {
+      await board.publish("demo/count", -1);
+      const all = await tabs(board, 4, isNear ? board.url : undefined);
+      assert.equal(await all[0].evaluate(() => Boolean(navigator.locks)), Boolean(isNear));
+      const rest = [];
+      let leader;
+      for (const page of all) {
+        if (await leads(page)) leader = page;
+        else rest.push(page);
+      }
+      assert.equal(rest.length, 3);
+      await count(board, 0, 100);
+      await hears(rest[0], 99);
+      const wire = await leader.context().newCDPSession(leader);
+      if (how === "closes") await leader.close();
+      else if (how === "is frozen") {
+        await wire.send("Page.setWebLifecycleState", { state: "frozen" });
+      } else if (how === "is hidden") {
+        await turn(leader, true);
+        // Whoever is looked at now takes the lead.
+        await turn(rest[0], false);
+        const taken = rest.map((page) => until(page, () => window.board.leads));
+        taken.forEach((one) => one.catch(() => {}));
+        await Promise.any(taken);
+      } else wire.send("Page.crash").catch(() => {});
+      await count(board, 100, 300);
+      for (const page of rest) {
+        await hears(page, 299);
+        assert.deepEqual(await page.evaluate(() => window.heard), numbers(-1, 300));
+      }
+      await isLive(rest[0]);
+      assert.equal(await viewers(board), 1);
+      if (how !== "is frozen") return;
+      await wire.send("Page.setWebLifecycleState", { state: "active" });
+      await hears(leader, 299);
+      assert.deepEqual(await leader.evaluate(() => window.heard), numbers(-1, 300));
+      await sleep(3000);
+      assert.equal(await viewers(board), 1);
+    }));
+}
+
+test("a page that was hidden for long gave its place back, and has the newest by one request", () =>
+  withBoard(config(), async (board) => {
+    const page = await board.page();
+    await page.clock.install();
+    await listen(page, "/", { silence: 1e6 });
+    await page.clock.runFor(2000);
+    await isLive(page);
+    await board.publish("demo/count", 0);
+    await hears(page, 0);
+    await turn(page, true);
+    await page.clock.runFor(50_000);
+    assert.equal((await status(page)).state, "live");
+    await page.clock.runFor(15_000);
+    assert.equal((await status(page)).state, "asleep");
+    await count(board, 1, 501);
+    assert.equal(await viewers(board), 0);
+    const asked = [];
+    page.on("request", (request) => asked.push(request.url()));
+    await turn(page, false);
+    await hears(page, 500);
+    assert.deepEqual(await page.evaluate(() => window.heard), [0, 500]);
+    assert.match(asked[0], /poll.*timeout=0.*interval/);
+    await page.clock.runFor(2000);
+    await isLive(page, "sse");
+    await board.publish("demo/count", 501);
+    await hears(page, 501);
+    assert.deepEqual(await page.evaluate(() => window.said.filter(({ type }) => type === "lost")), []);
+  }));
+
+test("back to a page that was left goes on where it was", () => withBoard(config(), async (board) => {
+  const page = await board.page();
+  await listen(page, "/");
+  await isLive(page);
+  await board.publish("demo/count", 0);
+  await hears(page, 0);
+  await page.goto(`${friend}/`);
+  assert.equal(await viewers(board), 0);
+  await count(board, 1, 20);
+  await page.goBack();
+  const isKept = await page.evaluate(() => Boolean(window.board));
+  if (!isKept) await page.addScriptTag({ url: "/encke.js" }).then(() => listen(page, "/"));
+  await isLive(page);
+  await hears(page, 19);
+}));
+
+test("where all places are taken the values come every few seconds, and that is said", () =>
+  withBoard(config("", "[limits]\nviewers = 1\n"), async (board) => {
+    const holder = new AbortController();
+    await fetch(`${board.url}/events/sse`, { signal: holder.signal });
+    const page = await board.page();
+    await listen(page, "/");
+    await until(page, () => window.board.state === "busy");
+    assert.equal((await status(page)).why, "all places for viewers are taken");
+    await board.publish("demo/count", 1);
+    await hears(page, 1);
+    assert.ok(await page.evaluate(() => window.said.some(({ type }) => type === "busy")));
+    holder.abort();
+    // Within the time that the board asks to wait.
+    await until(page, () => window.board.state === "live", undefined, 75_000);
+    await board.publish("demo/count", 2);
+    await hears(page, 2);
+  }));
+
+test("a browser without fetch, EventSource and WebSocket has its ways", () =>
+  withBoard(config("", JSONP), async (board) => {
+    const page = await phone(browser);
+    await page.addInitScript(() => {
+      for (const name of ["fetch", "EventSource", "WebSocket", "BroadcastChannel", "EventTarget"]) {
+        delete window[name];
+      }
+    });
+    const load = async (origin) => {
+      await page.goto(`${origin}/health`);
+      await page.addScriptTag({ url: `${board.origin}/encke.js` });
+    };
+    await load(board.origin);
+    await listen(page, "/");
+    await isLive(page, "stream");
+    await board.publish("demo/count", 1);
+    await hears(page, 1);
+    await load(board.origin);
+    await listen(page, "/", { transport: ["ws", "iframe"] });
+    await isLive(page, "iframe");
+    await board.publish("demo/count", 2);
+    await hears(page, 2);
+    await load(friend.replace("pages.home", "stranger"));
+    await listen(page, board.origin);
+    await isLive(page, "jsonp");
+    await board.publish("demo/count", 3);
+    await hears(page, 3);
+    await page.context().close();
+  }));
+
+test("older code finds an EventSource and JSONRequest", () => withBoard(config(), async (board) => {
+  const page = await board.page();
+  await board.publish("demo/count", 7);
+  const heard = await page.evaluate(() => new Promise((done) => {
+    const source = new window.Encke.EventSource("/events/sse?topics=demo/count");
+    const heard = [source.readyState];
+    source.onopen = () => heard.push("open", source.readyState);
+    source.addEventListener("message", ({ data, lastEventId }) => {
+      heard.push(JSON.parse(data).value, lastEventId === JSON.parse(data).id);
+      source.close();
+      done(heard.concat(source.readyState));
+    });
+  }));
+  assert.deepEqual(heard, [0, "open", 1, 7, true, 2]);
+  const answers = await page.evaluate(async () => {
+    const { JSONRequest } = window.Encke;
+    const get = (url, timeout) => new Promise((done) => {
+      JSONRequest.get(url, (number, value, exception) => done([typeof number,
+        value && Object.keys(value), exception && exception.message]), timeout);
+    });
+    const cancelled = JSONRequest.get("/events/poll?timeout=5", () => { window.wrong = true; });
+    JSONRequest.cancel(cancelled);
+    return [await get("/topics"), await get("/topics/none"), await get("/metrics"),
+      await get("/events/poll?since=&snapshot=0&timeout=5&topics=none&client=a", 1)];
+  });
+  assert.deepEqual(answers[0], ["number", ["id", "topics"], ""]);
+  assert.deepEqual(answers[1], ["number", undefined, "not ok"]);
+  assert.deepEqual(answers[2], ["number", undefined, "bad response"]);
+  assert.equal(await page.evaluate(() => window.wrong), undefined);
+}));
+
+test("as a module, and what is served is small, of its sources, and ECMAScript 2015", () =>
+  withBoard(config(), async (board) => {
+    const page = await board.page();
+    assert.equal(await page.evaluate(async () => {
+      const { Encke, default: same } = await import("/encke.mjs");
+      return Encke === same && typeof Encke.prototype.on;
+    }), "function");
+    const get = (path) => fetch(board.url + path, { headers: { "Accept-Encoding": "identity" } });
+    const answer = await get("/encke.js");
+    assert.equal(answer.headers.get("content-type"), "text/javascript; charset=utf-8");
+    const text = await answer.text();
+    assert.doesNotThrow(() => parse(text, { ecmaVersion: 2015 }));
+    assert.throws(() => parse("a?.b", { ecmaVersion: 2015 }), "the parser knows what is newer");
+    assert.ok(gzipSync(text, { level: 9 }).length < 6144);
+    const { status: same } = spawnSync("bash", ["scripts/library", "--check"], { cwd: ROOT });
+    assert.equal(same, 0, "run scripts/library");
+    assert.match(await (await get("/encke.d.ts")).text(), /export class Encke extends EventTarget/);
+    const again = await fetch(`${board.url}/encke.js`,
+      { headers: { "If-None-Match": answer.headers.get("etag"), "Accept-Encoding": "identity" } });
+    assert.equal(again.status, 304);
+  }));
