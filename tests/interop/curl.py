@@ -188,7 +188,8 @@ class Resources(unittest.TestCase):
         for (status, text), want, words in [
             (large, 413, "65536"),
             (self.status("-d", '"' + "x" * 9000 + '"', topics + "a"), 413, "8192"),
-            (self.status("-H", "Content-Type: image/tiff", "-d", "x", topics + "a"), 415, "text/plain"),
+            (self.status("-H", "Content-Type: image/tiff", "-d", "x", topics + "a"), 415, "image/png"),
+            (self.status("-H", "Content-Type: text/css", "-d", "x", topics + "a"), 415, "text/plain"),
             (self.status("-H", "Content-Type: application/json", "-d", "{a}", topics + "a"), 400, "byte 1"),
             (self.status("-d", "1", topics + "no%20name"), 400, "topic name"),
             (self.status("-d", "[]", self.server.url + "/topics"), 400, "empty"),
