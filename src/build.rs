@@ -57,6 +57,7 @@ fn embed_page() {
         "the example of FIPS 180-4"
     );
     let [style, script] = PARTS.map(|(_, path, end)| part(path, end));
+    let script = part(LIBRARY, "</script") + &script;
     let plain_style = part(PLAIN_STYLE, "</style");
     let page = page([&style, &script]);
     let mut constants = format!(

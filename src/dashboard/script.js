@@ -1,23 +1,13 @@
 // The first page: follows every topic of the board, and is honest about what it does not know.
 //
-// It speaks the contract of the stream (hello, catch-up, events, heartbeat, busy) over EventSource,
-// or over long-poll where that is missing, or held back by a proxy; where all places for viewers
-// are taken, over polls that need none. It never leaves reconnecting to the browser, never puts a value
-// into the page as anything but text, never trusts this device's clock against the board's, keeps a
-// fixed number of bytes for each topic, and never keeps a token: that is the cookie's, which no
-// script can read.
+// It listens by the library (src/dashboard/encke), which stands before it in the page. It never
+// puts a value into the page as anything but text, never trusts this device's clock against the
+// board's, keeps a fixed number of bytes for each topic, and never keeps a token: that is the
+// cookie's, which no script can read.
 "use strict";
 (() => {
   const SECONDS = 120; // a chart's memory: one value for each second
-  const SILENCE_MS = 37500; // two and a half heartbeats without a frame: the link is dead
-  const WAKE_SILENCE_MS = 20e3; // after sleep we know better than to wait for the rest of that
-  const FIRST_ANSWER_MS = 4e3; // the browser may reuse a socket that died unseen: twice
-  const ANSWER_MS = 10e3; // weak Wi-Fi with power saving takes seconds; more is no answer
-  const [RETRY_MIN_MS, RETRY_MAX_MS] = [500, 15e3];
-  const POLL_MS = 300e3; // behind a proxy that holds streams back: polls, and then another look
-  const PACE_MS = 5e3; // between polls where all places for viewers are taken
-  const FULL_MS = 30e3; // and until the next try to get one, when the board does not say
-  const HIDDEN_MS = 60e3; // a hidden page gives its place on the board back after this long
+  const ANSWER_MS = 10e3; // weak Wi-Fi with power saving takes seconds
   const QUIET_MS = 400; // catch-up is over when nothing follows for this long
   const PAINT_MS = 100; // faster than this nobody reads
   const OLD_MS = 15e3; // and five times its usual pace: a value is old
@@ -427,111 +417,83 @@
 
   // ---- The connection ----------------------------------------------------------------------
 
-  // phase: connecting, catching, live, lost, busy, closed (until somebody signs in), hidden. doubt:
-  // a stream fell silent. reached: but the board answers what is asked beside the next. held: so
-  // something on the way holds streams back, and we poll. fullUntil: no place for a stream till
-  // then, and we poll now and then; calm: trying for one, of which nothing need be seen. odd: a
-  // stream was refused, but not a poll. denied: a cookie was, and is gone now.
-  const link = { phase: "", open: false, id: "", head: Infinity, heard: 0, opened: 0, attempt: 0,
-    retryAt: 0, reason: "", stop: null, quiet: 0, doubt: false, reached: false,
-    held: !window.EventSource, fullUntil: 0, calm: false, odd: false, denied: false };
+  // What the library says, in the page's own words. phase: connecting, catching, live, lost, closed
+  // (until somebody signs in), hidden. head: where the catch-up ends, once that is known. isPaced:
+  // all places are taken, and values come now and then. denied: a cookie was, and is gone now.
+  const link = { phase: "", open: false, id: "", head: Infinity, heard: 0, opened: 0, retryAt: 0,
+    reason: "", quiet: 0, transport: "", isPaced: false, wasOpen: false, denied: false };
+  let board = null;
 
   function connect() {
-    disconnect("connecting");
-    link.opened = Date.now();
-    link.reached = false;
-    if (link.opened >= link.fullUntil) link.fullUntil = 0;
-    const over = link.held || link.fullUntil ? overPoll : overEventSource;
-    link.stop = over(link.id ? `since=${link.id}` : "");
-    if (link.doubt && !link.held) reach(link.opened);
+    if (board) board.close();
+    const mine = new window.Encke(here);
+    board = mine;
+    Object.assign(link, { phase: "connecting", open: false, opened: Date.now(), wasOpen: false });
+    const hear = (type, act) => mine.addEventListener(type, ({ detail }) => {
+      if (board === mine) act(detail);
+    });
+    hear("state", changed);
+    hear("hello", hello);
+    hear("event", event);
+    hear("heartbeat", heartbeat);
+    hear("reset", () => {
+      clock.clear();
+      notice("The board restarted");
+    });
+    hear("lost", lost);
+    hear("error", ({ reason }) => denied(reason));
     status();
   }
 
-  // Beside a stream that may be held back: is anybody there at all?
-  function reach(opened) {
-    fetch("health", { cache: "no-store" }).then(({ ok }) => {
-      if (ok && link.opened === opened) link.reached = true;
-    }, () => {});
-  }
-
-  function silent(reason) {
-    if (!link.fullUntil) { // else it was no stream
-      link.held = !window.EventSource || (link.reached && !link.held);
-      link.doubt = true;
-    }
-    lose(reason);
-  }
-
-  function trustStreams() {
-    Object.assign(link, { doubt: false, reached: false, held: !window.EventSource });
-  }
-
-  function disconnect(phase) {
+  function disconnect() {
     clearTimeout(link.quiet);
-    if (link.stop) link.stop();
-    Object.assign(link, { phase, stop: null, open: false, retryAt: 0 });
+    if (board) board.close();
+    board = null;
+    Object.assign(link, { phase: "closed", open: false, retryAt: 0 });
   }
 
-  // Waits with growing, uneven pauses, so that many pages do not come back in one moment.
-  function lose(reason, retry) {
-    disconnect(retry ? "busy" : "lost");
-    const pause = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** link.attempt);
-    link.attempt += 1;
-    link.calm = false;
-    link.reason = reason;
-    link.retryAt = Date.now() + (retry || pause * (0.5 + Math.random() / 2));
+  const REASONS = [[/silent/, "Connection went silent"], [/cut off/, "Disconnected"]];
+
+  function changed({ state, transport, why, retryAt }) {
+    const isOpen = state === "live" || state === "busy";
+    Object.assign(link, { retryAt, transport, isPaced: state === "busy" });
+    if (isOpen) return;
+    clearTimeout(link.quiet);
+    if (link.open || !retryAt) link.opened = Date.now();
+    const isLost = link.open || state === "waiting";
+    const [, words] = REASONS.find(([sign]) => sign.test(why)) || [0, capital(why.split(/[:;]/)[0])];
+    // What stands behind a colon is for whoever configures the board.
+    if (isLost && !link.isPaced && why) link.reason = words;
+    link.open = false;
+    link.phase = { asleep: "hidden", waiting: "lost" }[state] || "connecting";
     status();
   }
 
-  // Refused by a status, which EventSource does not tell: a poll is told why. If that is not
-  // refused, the first time it was a cookie, which is gone now; else only polls come through.
-  function refusedStream() {
-    disconnect("connecting");
-    const abort = new AbortController();
-    link.stop = () => abort.abort();
-    ask("events/poll?timeout=0&snapshot=0", { signal: abort.signal }).then(() => {
-      if (link.odd) link.held = link.doubt = true;
-      link.odd = true;
-      connect();
-    }, (error) => abort.signal.aborted || refused(error));
-  }
-
-  function refused({ status, reason, retry }) {
-    if (status === 401) return denied(reason);
-    // What stands behind a colon is for whoever configures the board.
-    const words = reason ? capital(reason.split(/[:;]/)[0]) : "Disconnected";
-    // Later each time, and unevenly: many were refused in one moment.
-    const spread = Math.min(retry, 5e3 * (1 + link.attempt), 30e3);
-    return lose(words, retry && retry + Math.random() * spread);
-  }
-
-  // A frame proves the link, and its id is how far we have seen.
+  // A frame's id is how far we have seen.
   function frame(id) {
     link.heard = Date.now();
     if (id) link.id = id;
-    if (!link.held && link.heard - link.opened > SILENCE_MS) trustStreams();
   }
 
   function hello(data) {
-    const how = link.open ? "on a slow connection" : "while away";
     frame(data.id);
-    Object.assign(link, { open: true, phase: "catching", head: Infinity, denied: false });
-    if (!link.held && !link.fullUntil) link.odd = false;
+    Object.assign(link, { open: true, wasOpen: true, phase: "catching", head: Infinity,
+      denied: false });
     admitted();
-    if (data.reset) {
-      clock.clear();
-      notice("The board restarted");
-    } else if (data.lost > 0 && !link.fullUntil) {
-      notice(`Missed ${data.exact === false ? "up to " : ""}${plural(data.lost, "event")} ${how}`);
-    }
     clearTimeout(lists.timer);
     Object.assign(lists, { timer: 0, last: 0 });
     wantTopics(50);
     settle();
   }
 
-  function event(data, id) {
-    frame(id);
+  function lost({ count, exact }) {
+    if (link.isPaced) return;
+    const how = link.open ? "on a slow connection" : "while away";
+    notice(`Missed ${exact ? "" : "up to "}${plural(count, "event")} ${how}`);
+  }
+
+  function event(data) {
+    frame(data.id);
     begun = begun || Math.floor(link.heard / 1000);
     take(data);
     if (link.phase === "catching") settle();
@@ -540,18 +502,6 @@
   function heartbeat(data) {
     frame(data.id);
     caughtUp();
-  }
-
-  function busy({ reason, retry }) {
-    if (reason === "token") denied("this token has ended");
-    else if (reason === "full") full(retry);
-    else lose("The board is going down", retry);
-  }
-
-  // No place to be held in: polls that are answered at once need none.
-  function full(retry) {
-    link.fullUntil = Date.now() + (retry || FULL_MS);
-    connect();
   }
 
   // Catch-up has no end mark: it is over at the head that /topics named, or when it is quiet.
@@ -565,54 +515,10 @@
   function caughtUp() {
     clearTimeout(link.quiet);
     if (link.phase !== "catching") return;
-    Object.assign(link, { phase: "live", attempt: 0, reason: "", calm: false });
+    Object.assign(link, { phase: "live", reason: "" });
     paintFooter();
     status();
     meet();
-  }
-
-  function overEventSource(since) {
-    const source = new EventSource(`events/sse${since && `?${since}`}`);
-    const acts = { hello, message: event, heartbeat, busy };
-    let isOurs = true;
-    for (const name of Object.keys(acts)) {
-      source.addEventListener(name, (message) => {
-        if (isOurs) acts[name](JSON.parse(message.data), message.lastEventId);
-      });
-    }
-    // Never the browser's own retry: it gives up for good after some answers, and cannot be seen.
-    source.onerror = () => {
-      if (!isOurs) return;
-      if (source.readyState === EventSource.CLOSED) refusedStream();
-      else lose("Disconnected");
-    };
-    return () => {
-      isOurs = false;
-      source.close();
-    };
-  }
-
-  function overPoll(since) {
-    const abort = new AbortController();
-    let timer = 0;
-    const poll = (query) => ask(`events/poll?${query}`, { signal: abort.signal })
-      .then((answer) => {
-        if (answer.hello || !link.open) hello(answer.hello || {});
-        answer.events.forEach((one) => event(one, one.id));
-        heartbeat({ id: answer.last });
-        if (link.fullUntil) timer = setTimeout(poll, PACE_MS, `timeout=0&since=${link.id}`);
-        else poll(`since=${link.id}`);
-      })
-      .catch((error) => {
-        if (abort.signal.aborted) return;
-        if (error.status === 503 && !query.startsWith("timeout=0")) full(error.retry);
-        else refused(error);
-      });
-    poll(`timeout=0&${since}`); // the first answer tells that the board is there
-    return () => {
-      abort.abort();
-      clearTimeout(timer);
-    };
   }
 
   // ---- Who is asking -----------------------------------------------------------------------
@@ -620,6 +526,17 @@
   // known: the board was asked. asked: somebody wants to sign in. over: whose time is over, said
   // until somebody is let in. waitUntil: too many tokens were wrong, and the next has to wait.
   const me = { name: "", known: false, asked: false, over: "", waitUntil: 0 };
+
+  // Who signs in or out does so for all tabs, of which one has the connection.
+  const others = window.BroadcastChannel && new BroadcastChannel("encke session");
+  if (others) others.onmessage = () => again({});
+
+  function again(session) {
+    forget();
+    met(session);
+    me.known = session.name !== undefined;
+    connect();
+  }
 
   // Asked once, and after the first picture: most boards want no token, and need no more than this.
   function meet() {
@@ -657,7 +574,7 @@
       notice(me.over);
       return connect();
     }
-    disconnect("closed");
+    disconnect();
     status();
     $("notice").hidden = true;
     // What was said to a token that was just tried stays.
@@ -689,9 +606,8 @@
     ask("session", { method: "POST", body: token, signal: abort.signal }).then((session) => {
       $("token").value = "";
       me.asked = false;
-      forget();
-      met(session);
-      connect();
+      again(session);
+      if (others) others.postMessage("");
     }, (error) => {
       me.asked = true;
       if (!link.phase) connect();
@@ -727,10 +643,9 @@
   function signOut() {
     fetch("session", { method: "DELETE" }).then(({ ok }) => {
       if (!ok) return notice("The board did not sign you out");
-      forget();
-      met({});
-      notice("Signed out");
-      return connect();
+      again({ name: "" });
+      if (others) others.postMessage("");
+      return notice("Signed out");
     }, () => notice("No answer: you are still signed in"));
   }
 
@@ -744,17 +659,8 @@
 
   // ---- Watching over it --------------------------------------------------------------------
 
-  let hiddenAt = Date.now();
-
   function tick() {
     const now = Date.now();
-    const patience = link.attempt < 2 ? FIRST_ANSWER_MS : ANSWER_MS;
-    if (document.hidden && now - hiddenAt > HIDDEN_MS) disconnect("hidden");
-    else if (link.retryAt && now >= link.retryAt) connect();
-    else if (link.fullUntil && link.phase === "live" && now >= link.fullUntil) tryPlace();
-    else if (link.open && now - link.heard > SILENCE_MS) silent("Connection went silent");
-    else if (link.stop && !link.open && now - link.opened > patience) silent("No answer");
-    else if (link.doubt && link.held && now - link.opened > POLL_MS) tryStream();
     if (document.hidden) return;
     status();
     countDown();
@@ -765,36 +671,14 @@
     }
   }
 
-  function tryStream() {
-    link.held = !window.EventSource;
-    connect();
-  }
-
-  function tryPlace() {
-    link.calm = true;
-    connect();
-  }
-
-  // A phone that slept may hold a socket that is dead and does not know it.
-  function wake() {
-    hiddenAt = Date.now();
-    if (document.hidden || link.phase === "busy") return;
-    if (link.stop && Date.now() - Math.max(link.heard, link.opened) < WAKE_SILENCE_MS) return;
-    link.attempt = 0;
-    link.calm = link.phase === "closed";
-    trustStreams();
-    connect();
-    tick();
-  }
-
   // ---- Telling about it --------------------------------------------------------------------
 
   function words() {
     if (link.phase === "closed") return "Sign in to see the values";
     if (link.phase === "catching") return "Catching up";
     if (link.phase === "live") {
-      if (link.fullUntil) return "All places for viewers are taken: shown every 5 seconds";
-      return link.held && link.doubt ? "Live, without a stream" : "Live";
+      if (link.isPaced) return "All places for viewers are taken: shown every 5 seconds";
+      return link.transport === "poll" ? "Live, without a stream" : "Live";
     }
     const wait = Math.ceil((link.retryAt - Date.now()) / 1000);
     const again = wait > 0 ? `trying again in ${wait} s` : "trying again";
@@ -811,9 +695,9 @@
 
   function status() {
     // Nearly every catch-up is over at once; a word that only flashes would alarm.
-    const isBrief = link.phase === "catching" || (link.phase === "connecting" && link.calm);
+    const isBrief = link.phase === "catching" || (link.phase === "connecting" && !link.reason);
     if (isBrief && Date.now() - link.opened < 300) return;
-    const isPaced = link.phase === "live" && link.fullUntil;
+    const isPaced = link.phase === "live" && link.isPaced;
     const isLost = link.phase === "connecting" && link.reason;
     document.body.dataset.state = (isPaced && "paced") || (isLost && "lost") || link.phase;
     text($("words"), words());
@@ -857,10 +741,7 @@
     return $("token").focus();
   });
 
-  document.addEventListener("visibilitychange", wake);
-  addEventListener("pageshow", (shown) => shown.persisted && wake());
-  addEventListener("online", wake);
-  addEventListener("pagehide", () => disconnect("hidden")); // or "back" cannot revive the page
+  document.addEventListener("visibilitychange", tick);
   addEventListener("resize", arrange);
   addEventListener("hashchange", fromLink);
   setInterval(tick, 1000);

@@ -125,6 +125,7 @@ export class Link {
   silent() {
     this.state = "silent";
     for (const [near, far] of this.pairs) {
+      if (!far) continue; // it is so already
       near.unpipe(far);
       far.unpipe(near);
       far.destroy();
@@ -174,7 +175,8 @@ export async function phone(browser, options = {}) {
   });
   page.on("console", (message) => {
     const text = message.text();
-    const isLink = /net::ERR_(CONN|INCOMPLETE|EMPTY|NETWORK|SOCKET|ABORTED|FAILED)/.test(text);
+    const isLink = /net::ERR_(CONN|INCOMPLETE|EMPTY|NETWORK|SOCKET|ABORTED|FAILED)/.test(text)
+      || /^WebSocket connection to '[^']*' failed: /.test(text);
     const isIcon = /\/favicon\.ico$/.test(message.location().url); // of a page that is none of ours
     if (message.type() === "error" && !isLink && !isIcon) page.faults.push(text);
   });

@@ -8,7 +8,7 @@
 //
 // It never shows an event twice, never leaves one out unsaid, and never keeps a token: that is a
 // cookie, or this object's.
-import { list, logOf, matches, now, request, root, serial, uneven } from "./common.js";
+import { kindOf, list, logOf, matches, now, request, root, serial, uneven } from "./common.js";
 import { ANSWER_MS, HIDDEN_MS, RETRY_MAX_MS } from "./link.js";
 import { Tabs } from "./tabs.js";
 import { WAYS, answered } from "./ways.js";
@@ -49,6 +49,7 @@ export class Encke extends Target {
     this.isForeign = this.origin !== location.origin;
     this.bearer = this.isForeign && this.options.token;
     Object.assign(this, { state: "connecting", transport: "", why: "", retryAt: 0, id: "",
+      heard: 0,
       listeners: [], values: new Map(), news: [], pending: null, hiddenAt: 0, beat: now(),
       slept_ms: 0, isBehind: false, isAsleep: false });
     this.tabs = new Tabs(this);
@@ -166,20 +167,21 @@ export class Encke extends Target {
   }
 
   take(message) {
-    const { hello, heartbeat } = message;
-    const { id } = hello || heartbeat || message;
-    if (hello && hello.reset) {
+    const kind = kindOf(message);
+    const content = message[kind] || message;
+    const { id, reset, lost: count, exact } = content;
+    const isOld = this.id && logOf(id) === logOf(this.id) && serial(id) <= serial(this.id);
+    this.heard = now();
+    if (reset) {
       this.values.clear();
       this.raise("reset", { message: "the board started again" });
-    } else if (hello && hello.lost) {
-      const { lost: count, exact } = hello;
+    } else if (count) {
       this.raise("lost", { count, exact: exact !== false,
         message: `missed ${exact === false ? "up to " : ""}${count} events` });
-    } else if (id && this.id && logOf(id) === logOf(this.id) && serial(id) <= serial(this.id)) {
-      return;
     }
-    this.id = id || this.id;
-    if (message.topic) this.show(message);
+    if (!isOld) this.id = id;
+    if (kind) this.raise(kind, content);
+    else if (!isOld) this.show(message);
   }
 
   show(event) {

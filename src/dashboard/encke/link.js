@@ -24,7 +24,7 @@ export const HIDDEN_MS = 60e3;
 
 export class Link {
   constructor(board, tabs) {
-    Object.assign(this, { board, tabs, topics: [], id: "", state: "asleep", why: "",
+    Object.assign(this, { board, tabs, topics: [], id: "", state: "asleep", why: "", cause: "",
       stop: none, isOpen: false, heard: 0, opened: 0, strikes: 0, attempt: 0, retryAt: 0,
       fullUntil: 0, isPaced: false, back: "", climb: CLIMB_MS, since: now() });
     const all = list(board.options.transport);
@@ -34,7 +34,7 @@ export class Link {
     [this.way] = this.ways;
     if (this.ways.indexOf(this.kept) > 0) {
       this.way = this.kept;
-      this.why = "it worked here before";
+      this.cause = "it worked here before";
     }
   }
 
@@ -68,8 +68,8 @@ export class Link {
   }
 
   say() {
-    const { state, why, retryAt, isPaced, way } = this;
-    this.tabs.say({ state, why, retryAt, transport: isPaced ? "poll" : way });
+    const { state, why, cause, retryAt, isPaced, isOpen, way } = this;
+    this.tabs.say({ state, why: isOpen && !isPaced ? cause : why, retryAt, transport: isPaced ? "poll" : way });
   }
 
   halt(state) {
@@ -118,19 +118,25 @@ export class Link {
     this.halt("waiting");
     this.attempt += 1;
     this.why = reason;
-    this.retryAt = now() + (retry ? retry + Math.random() * 1e3 : uneven(pause));
+    // Later than was said, and unevenly: many were refused in one moment.
+    this.retryAt = now() + (retry ? retry + Math.random() * Math.min(retry, 30e3) : uneven(pause));
     this.say();
   }
 
   // The way in use ended, was refused, or (`isSilent`) is dead.
   over(answer, isSilent) {
-    const isEarly = !this.isOpen || now() - this.opened < EARLY_MS;
+    const { isOpen } = this;
+    const isEarly = !isOpen || now() - this.opened < EARLY_MS;
+    const why = isOpen || isSilent ? `${this.way} ${isSilent ? "went silent" : "was cut off"}` : "";
     this.halt("connecting");
     if (!isEarly) this.strikes = 0;
-    const judge = (a) => this.judge(a, isSilent ? STRIKES : isEarly ? 1 : 0, isSilent);
+    if (answer && answer.status === 503 && !this.isPaced) return this.full(answer.retry);
+    const judge = (a) => this.judge(a, isSilent ? STRIKES : isEarly ? 1 : 0, why);
     if (answer && answer.status) return judge(answer);
-    // A poll tells what an EventSource or a frame does not.
+    // A poll that needs no place tells what an EventSource or a frame does not.
     this.opened = this.heard = now();
+    this.why = why || this.why;
+    this.say();
     this.stop = request(this.board, "GET", this.path("poll", ["timeout=0", "snapshot=0"]),
       { patience: this.patience() }, judge);
   }
@@ -139,11 +145,10 @@ export class Link {
     return this.attempt < 2 ? FIRST_ANSWER_MS : ANSWER_MS;
   }
 
-  judge({ status, reason, retry }, strikes, isSilent) {
+  judge({ status, reason, retry }, strikes, why) {
     if (status === 401 || status === 403) return this.refuse(status, reason);
-    if (status === 503) return this.full(retry);
     const isThere = status === 200 || this.board.isForeign;
-    const words = isSilent ? `${this.way} went silent` : `${this.way} was cut off`;
+    const words = why || (isThere ? `${this.way} was refused` : "no answer");
     if (this.back) return this.turnBack(words);
     if (isThere) this.strikes += strikes;
     if (isThere && this.strikes >= STRIKES && this.ways.length > 1) {
@@ -151,11 +156,11 @@ export class Link {
       this.change(this.ways[next % this.ways.length], words);
       if (next < this.ways.length) return this.open();
     }
-    return this.wait(isThere ? words : reason || "no answer", retry);
+    return this.wait(reason || words, retry);
   }
 
-  change(way, why) {
-    Object.assign(this, { way, why, strikes: 0, since: now() });
+  change(way, cause) {
+    Object.assign(this, { way, cause, why: cause, strikes: 0, since: now() });
   }
 
   // A look whether a better way works by now.
@@ -204,6 +209,7 @@ export class Link {
   }
 
   resume(slept_ms) {
+    if (slept_ms) this.why = "waking up";
     if (!this.id || slept_ms < HIDDEN_MS) return this.open();
     this.halt("connecting");
     this.opened = this.heard = now();
