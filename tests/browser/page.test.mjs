@@ -232,6 +232,29 @@ test("without EventSource it polls", () =>
     }
   }));
 
+test("tabs share a connection, whichever is closed", () =>
+  withPage({}, async (page) => {
+    const held = async () => (await board.publish("demo/tabs", Date.now())).subscribers;
+    const before = await held();
+    await page.goto(board.url);
+    await live(page);
+    const second = await page.context().newPage();
+    await second.goto(board.url);
+    await live(second);
+    assert.equal(await held(), before + 1);
+    await board.publish("demo/tabs", "both");
+    for (const one of [page, second]) await tile(one, "demo/tabs").getByText("both").waitFor();
+    await page.goto("about:blank");
+    await board.publish("demo/tabs", "one");
+    await tile(second, "demo/tabs").getByText("one").waitFor();
+    await live(second);
+    await page.goto(board.url);
+    await live(page);
+    await second.close();
+    await board.publish("demo/tabs", "the other");
+    await tile(page, "demo/tabs").getByText("the other").waitFor();
+  }));
+
 test("it looks right on a desk and in the dark", () =>
   withPage({ viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1 }, async (page) => {
     await page.goto(board.url);

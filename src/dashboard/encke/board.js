@@ -130,11 +130,13 @@ export class Encke extends Target {
   }
 
   // Whatever was not passed on to this tab: asked for, and until then the rest has to wait.
-  catchUp() {
-    this.pending = this.pending || [];
+  catchUp(...first) {
+    // One that was asked for before a sleep may have been answered by others than lead now.
+    if (this.pending && !this.isBehind) return;
+    this.pending = first;
     this.isBehind = false;
     this.ask(this.topics, this.id, (answer) => {
-      const { pending } = this;
+      const pending = this.pending || [];
       this.pending = null;
       answered((message) => this.take(message), answer);
       pending.forEach(([message, before]) => this.hear(message, before));
@@ -162,8 +164,7 @@ export class Encke extends Target {
     if (this.isBehind && !this.tabs.link) return;
     const isMissed = before && (!id || logOf(before) !== logOf(id) || serial(before) > serial(id));
     if (!isMissed) return this.take(message);
-    this.pending = [[message, before]];
-    return this.catchUp();
+    return this.catchUp([message, before]);
   }
 
   take(message) {
