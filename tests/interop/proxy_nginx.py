@@ -6,6 +6,7 @@ Who may do what behind it is tested in strangers_nginx.py.
 import http.client
 import json
 import re
+import socket
 import subprocess
 import time
 import unittest
@@ -38,6 +39,10 @@ WAYS = {
 }
 FAST_HEARTBEAT = common.QUIET + "[server]\nheartbeat = 1\n"
 BUSY_S = 8
+UPGRADE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 ACCEPTED = "encke_connections_accepted_total"
 
 
@@ -59,6 +64,13 @@ class Nginx(common.Nginx):
 
     def request(self, method, path, body=None, fields=None, **how):
         return super().request(method, self.root + path, body, fields, seconds=BUSY_S, **how)
+
+
+def message(file):
+    """The text of a server's next message, of less than 64 KiB."""
+    first, size = file.read(2)
+    assert first == 0x81, first
+    return file.read(int.from_bytes(file.read(2), "big") if size == 126 else size).decode()
 
 
 class Lines:
@@ -231,6 +243,30 @@ class Proxy(unittest.TestCase):
         nginx = self.behind(more="proxy_ignore_headers X-Accel-Buffering;")
         self.assert_polls(nginx)
         self.assert_page(nginx)
+
+    def test_a_websocket_by_the_lines_of_the_readme(self):
+        readme = (common.ROOT / "README.md").read_text()
+        block = re.search(r"\n    location /events/ws \{\n(.+?)\n    \}\n", readme, re.DOTALL)[1]
+        # Behind the one location that every set-up has, and closed as that is.
+        nginx = self.behind(FAST_HEARTBEAT, more="} location /events/ws {" + block)
+        with socket.create_connection(("127.0.0.1", nginx.port), timeout=BUSY_S) as sock:
+            file = sock.makefile("rb")
+            host = f"Host: 127.0.0.1:{nginx.port}\r\n"
+            sock.sendall(f"GET /events/ws HTTP/1.1\r\n{host}{UPGRADE}\r\n".encode())
+            self.assertEqual(file.readline(), b"HTTP/1.1 101 Switching Protocols\r\n")
+            while file.readline() != b"\r\n":
+                pass
+            self.assertIn("hello", message(file))
+            for number in range(3):
+                self.server.request("PUT", "/topics/a", f'"number {number}"')
+                while f"number {number}" not in (said := message(file)):
+                    self.assertIn("heartbeat", said)
+            # Upwards as well: a masked frame (RFC 6455 section 5.3), by a mask of zeros.
+            text = b'{"subscribe":["none"],"ref":7}'
+            sock.sendall(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text)
+            while "ack" not in (said := message(file)):
+                self.assertIn("heartbeat", said)
+            self.assertEqual(json.loads(said), {"ack": {"ref": 7}})
 
     def test_encrypted(self):
         """TLS and HTTP/2 at nginx, as on the open internet."""
