@@ -14,6 +14,7 @@
   const LEAVE_MS = 6e3; // how long a topic that is gone stays to be seen
   const NOTICE_MS = 20e3;
   const SAY_MS = 5e3; // a screen reader hears of the connection at most this often
+  const CLOCK_MS = 60e3; // how long a difference of clocks counts, and the most that one may grow
   const TOPICS_MS = 5e3; // between two looks at /topics
   const SIGN_TRIES = 5; // to hand over the token of a link, where the network does not answer
   const SIGN_MS = 2e3; // between two of them
@@ -188,10 +189,12 @@
     lists.busy = true;
     lists.last = Date.now();
     const { opened } = link;
+    const asked = performance.now();
     ask("topics")
       .catch(({ status, reason }) => status === 401 && link.open && denied(reason))
       .then((list) => {
         lists.busy = false;
+        if (list) delay.trip = Math.min(delay.trip, performance.now() - asked);
         // What was asked before may have been asked with other rights.
         const isOurs = list && link.open && link.opened === opened;
         if (isOurs && logOf(list.id) === logOf(link.id)) listed(list);
@@ -411,7 +414,9 @@
   }
 
   function paintFooter() {
-    text($("count"), plural(topics.size, "topic") + (link.id ? ` · last event ${link.id}` : ""));
+    const because = link.why && `by ${WAYS[link.transport]}: ${link.why}`;
+    const words = [plural(topics.size, "topic"), link.id && `last event ${link.id}`, because];
+    text($("count"), words.filter(Boolean).join(" · "));
     $("empty").hidden = topics.size > 0 || link.phase !== "live";
   }
 
@@ -421,7 +426,7 @@
   // (until somebody signs in), hidden. head: where the catch-up ends, once that is known. isPaced:
   // all places are taken, and values come now and then. denied: a cookie was, and is gone now.
   const link = { phase: "", open: false, id: "", head: Infinity, heard: 0, opened: 0, retryAt: 0,
-    reason: "", quiet: 0, transport: "", isPaced: false, wasOpen: false, denied: false };
+    reason: "", quiet: 0, transport: "", why: "", isPaced: false, wasOpen: false, denied: false };
   let board = null;
 
   function connect() {
@@ -456,7 +461,7 @@
 
   function changed({ state, transport, why, retryAt }) {
     const isOpen = state === "live" || state === "busy";
-    Object.assign(link, { retryAt, transport, isPaced: state === "busy" });
+    Object.assign(link, { retryAt, transport, isPaced: state === "busy", why: isOpen ? why : "" });
     if (isOpen) return;
     clearTimeout(link.quiet);
     if (link.open || !retryAt) link.opened = Date.now();
@@ -494,6 +499,7 @@
 
   function event(data) {
     frame(data.id);
+    if (link.phase === "live") measure(data);
     begun = begun || Math.floor(link.heard / 1000);
     take(data);
     if (link.phase === "catching") settle();
@@ -502,6 +508,32 @@
   function heartbeat(data) {
     frame(data.id);
     caughtUp();
+  }
+
+  // How long an event takes. The two clocks differ by what the quickest of the last minutes took,
+  // less half of the quickest round trip. More than a minute is a clock that was set.
+  const delay = { ms: NaN, least: Infinity, before: Infinity, since: 0, trip: Infinity };
+
+  function measure(data) {
+    const now = Date.now();
+    const took = now - data[kindOf(data)];
+    if (now - delay.since > CLOCK_MS || took - delay.least > CLOCK_MS) {
+      const isSet = took - delay.least > CLOCK_MS;
+      Object.assign(delay, { before: isSet ? took : delay.least, least: took, since: now });
+    }
+    delay.least = Math.min(delay.least, took);
+    const ms = took - Math.min(delay.least, delay.before) + (delay.trip < CLOCK_MS ? delay.trip / 2 : 0);
+    delay.ms = delay.ms >= 0 ? delay.ms * 0.7 + ms * 0.3 : ms;
+  }
+
+  const WAYS = { sse: "SSE", ws: "WebSocket", stream: "stream", poll: "polling", iframe: "frame",
+    jsonp: "script" };
+
+  function paintWay() {
+    const ms = Math.max(1, Math.round(delay.ms));
+    const took = ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`;
+    const isKnown = link.open && delay.ms >= 0;
+    text($("way"), [WAYS[link.transport], isKnown && took].filter(Boolean).join(" · "));
   }
 
   // Catch-up has no end mark: it is over at the head that /topics named, or when it is quiet.
@@ -701,6 +733,7 @@
     const isLost = link.phase === "connecting" && link.reason;
     document.body.dataset.state = (isPaced && "paced") || (isLost && "lost") || link.phase;
     text($("words"), words());
+    paintWay();
     // Countdowns are for the eye; the ear gets each change once, and not in a burst.
     const plain = link.reason || (isPaced && words()) || (link.open ? "Live" : "");
     if (!plain || plain === spoken || Date.now() - spokenAt < SAY_MS) return;

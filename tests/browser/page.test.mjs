@@ -42,6 +42,7 @@ test("live values change, and only the board is asked", () =>
       { timeout: 15_000 },
     );
     assert.equal(await page.title(), "127.0.0.1");
+    await page.locator("#way").getByText(/^SSE · \d{1,3} ms$/).waitFor();
     const paths = asked.filter((url) => !url.startsWith("data:")).map((url) => {
       assert.ok(url.startsWith(board.url), `asked elsewhere: ${url}`);
       return new URL(url).pathname;
