@@ -23,8 +23,9 @@ const PAGE: &str = "src/dashboard/index.html";
 /// Made by scripts/library.
 const LIBRARY: &str = "src/dashboard/encke.min.js";
 /// Files that are sent as they are.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("LIBRARY", LIBRARY),
+    ("OLD", "src/dashboard/encke-old.js"),
     ("MODULE", "src/dashboard/encke.mjs"),
     ("TYPES", "src/dashboard/encke.d.ts"),
 ];

@@ -55,11 +55,11 @@ export class Encke extends EventTarget {
   static readonly transports: Transport[];
   /** Whether a topic fits a pattern. */
   static matches(pattern: string, topic: string): boolean;
-  /** For older code: what a native one does of `message`, `open` and `error`. */
+  /** By encke-old.js. For older code: what a native one does of `message`, `open` and `error`. */
   static EventSource: new (url: string) => EventTarget & { readonly url: string;
     readonly readyState: 0 | 1 | 2; onopen?: (event: Event) => void;
     onmessage?: (event: MessageEvent) => void; onerror?: (event: Event) => void; close(): void };
-  /** For older code, after Crockford's proposal of 2006. Times are milliseconds. */
+  /** By encke-old.js. For older code, after Crockford's proposal of 2006. Times are milliseconds. */
   static JSONRequest: {
     get(url: string, done: Answer, timeout?: number): number;
     post(url: string, data: unknown, done: Answer, timeout?: number): number;

@@ -319,6 +319,7 @@ static ROWS: &[Row] = &[
         asset(&page::PAGE, head)
     }),
     public("encke.js", |head, _| asset(&page::LIBRARY, head)),
+    public("encke-old.js", |head, _| asset(&page::OLD, head)),
     public("encke.mjs", |head, _| asset(&page::MODULE, head)),
     public("encke.d.ts", |head, _| asset(&page::TYPES, head)),
     read_only("events", Below::Transport, |head, rest| {

@@ -1,6 +1,6 @@
 //! `GET /`: the dashboard, and `/?plain`: the same values as a table for browsers without
-//! JavaScript. And `/encke.js`, the library for pages of others, as a module `/encke.mjs`, and what
-//! it declares for TypeScript, `/encke.d.ts`.
+//! JavaScript. And `/encke.js`, the library for pages of others, as a module `/encke.mjs`, what it
+//! declares for TypeScript, `/encke.d.ts`, and faces for older code, `/encke-old.js`.
 //!
 //! - Caching by RFC 9110 sections 8.8.3 and 13, codings by section 12.5.3. There is one entity tag
 //!   for each coding, and one is never sent with the other. gzip goes to whoever asks for it,
@@ -57,6 +57,11 @@ pub(super) static PAGE: Asset = Asset {
 /// The library.
 pub(super) static LIBRARY: Asset = Asset {
     document: dashboard::LIBRARY,
+    content_type: SCRIPT,
+};
+/// Faces of the library that older code knows.
+pub(super) static OLD: Asset = Asset {
+    document: dashboard::OLD,
     content_type: SCRIPT,
 };
 /// The library as a module.

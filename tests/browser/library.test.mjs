@@ -570,6 +570,8 @@ test("a browser without fetch, EventSource and WebSocket has its ways", () =>
 
 test("older code finds an EventSource and JSONRequest", () => withBoard(config(), async (board) => {
   const page = await board.page();
+  await page.addScriptTag({ url: "/encke-old.js" });
+  assert.equal(await page.evaluate(() => typeof window.Encke.EventSource), "function");
   await board.publish("demo/count", 7);
   const heard = await page.evaluate(() => new Promise((done) => {
     const source = new window.Encke.EventSource("/events/sse?topics=demo/count");
@@ -599,6 +601,90 @@ test("older code finds an EventSource and JSONRequest", () => withBoard(config()
   assert.equal(await page.evaluate(() => window.wrong), undefined);
 }));
 
+test("what is asked for before the board answers, or is wider than what was, comes", () =>
+  withBoard(config(), async (board) => {
+    const link = await Link.to(board);
+    const page = await board.page(link.url.replace("127.0.0.1", BOARD));
+    await board.publish("other/a", 1);
+    link.cut();
+    await listen(page, "/");
+    await until(page, () => window.board.state === "waiting");
+    const more = (pattern) => page.evaluate((pattern) => {
+      window[pattern] = [];
+      window.board.on(pattern, ({ topic }) => window[pattern].push(topic));
+    }, pattern);
+    await more("other/+");
+    link.mend();
+    await until(page, () => window["other/+"].length === 1);
+    await board.publish("other/a/b", 2);
+    await more("other/#");
+    await until(page, () => window["other/#"].length === 2);
+    await board.publish("other/a/b", 3);
+    await until(page, () => window["other/#"].length === 3);
+    assert.deepEqual(await page.evaluate(() => window["other/+"]), ["other/a"]);
+    link.close();
+  }));
+
+for (const way of ["stream", "poll"]) {
+  test(`a listener that fails, or closes its board, harms nobody (${way})`, () =>
+    withBoard(config(), async (board) => {
+      const page = await board.page();
+      await listen(page, "/", { transport: way });
+      await page.evaluate(() => window.board.on("demo/#", ({ value }) => {
+        if (value % 2) throw new Error("of the test");
+        if (value === 50) window.board.close();
+      }));
+      await isLive(page, way);
+      await count(board, 0, 50);
+      await hears(page, 49);
+      assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, 50));
+      await board.publish("demo/count", 50);
+      await hears(page, 50);
+      await none(board);
+      const asked = [];
+      page.on("request", (request) => asked.push(request.url()));
+      await board.publish("demo/count", 51);
+      await sleep(1500);
+      assert.deepEqual(asked, []);
+      assert.equal(await page.evaluate(() => window.heard.at(-1)), 50);
+      assert.ok(page.faults.every((fault) => /of the test/.test(fault)), page.faults.join());
+    }));
+}
+
+test("a tab hears of its own topics only, and a follower of a restart without asking on and on", () =>
+  withBoard(config(), async (board) => {
+    await board.publish("demo/count", 1);
+    const [first] = await tabs(board, 1);
+    await first.evaluate(() => window.board.on("#", () => {}));
+    const second = await first.context().newPage();
+    await second.goto(first.url());
+    await second.addScriptTag({ url: "/encke.js" });
+    await listen(second, "/");
+    await hears(second, 1);
+    await second.evaluate(() => {
+      window.all = [];
+      window.board.addEventListener("event", ({ detail }) => window.all.push(detail.topic));
+    });
+    await board.publish("other/x", 1);
+    await board.publish("demo/count", 2);
+    await hears(second, 2);
+    assert.deepEqual(await second.evaluate(() => window.all), ["demo/count"]);
+    await board.kill();
+    await until(first, () => window.board.state === "waiting");
+    const again = await Board.start(board.port, config());
+    const asked = [];
+    second.on("request", (request) => asked.push(request.url()));
+    try {
+      await until(second, () => window.board.state === "live");
+      await again.publish("demo/count", 3);
+      await hears(second, 3);
+      await sleep(1000);
+      assert.ok(asked.length <= 3, asked.join(" "));
+    } finally {
+      await again.kill();
+    }
+  }));
+
 test("as a module, and what is served is small, of its sources, and ECMAScript 2015", () =>
   withBoard(config(), async (board) => {
     const page = await board.page();
@@ -610,7 +696,10 @@ test("as a module, and what is served is small, of its sources, and ECMAScript 2
     const answer = await get("/encke.js");
     assert.equal(answer.headers.get("content-type"), "text/javascript; charset=utf-8");
     const text = await answer.text();
-    assert.doesNotThrow(() => parse(text, { ecmaVersion: 2015 }));
+    const old = await (await get("/encke-old.js")).text();
+    for (const script of [text, old]) {
+      assert.doesNotThrow(() => parse(script, { ecmaVersion: 2015 }));
+    }
     assert.throws(() => parse("a?.b", { ecmaVersion: 2015 }), "the parser knows what is newer");
     assert.ok(gzipSync(text, { level: 9 }).length < 6144);
     const { status: same } = spawnSync("bash", ["scripts/library", "--check"], { cwd: ROOT });

@@ -8,7 +8,7 @@
 //
 // It never shows an event twice, never leaves one out unsaid, and never keeps a token: that is a
 // cookie, or this object's.
-import { kindOf, list, logOf, matches, now, request, root, serial, uneven } from "./common.js";
+import { call, kindOf, list, logOf, matches, none, now, request, root, serial, uneven } from "./common.js";
 import { ANSWER_MS, HIDDEN_MS, RETRY_MAX_MS } from "./link.js";
 import { Tabs } from "./tabs.js";
 import { WAYS, answered } from "./ways.js";
@@ -51,7 +51,7 @@ export class Encke extends Target {
     Object.assign(this, { state: "connecting", transport: "", why: "", retryAt: 0, id: "",
       heard: 0,
       listeners: [], values: new Map(), news: [], pending: null, hiddenAt: 0, beat: now(),
-      slept_ms: 0, isBehind: false, isAsleep: false });
+      slept_ms: 0, isBehind: false, isAsleep: false, isListening: false });
     this.tabs = new Tabs(this);
     this.timer = setInterval(() => this.tick(), 1000);
     this.notice = ({ type }) => this.noticed(type);
@@ -74,6 +74,8 @@ export class Encke extends Target {
 
   listen() {
     SIGNS.forEach((type) => root.addEventListener(type, this.notice, true));
+    if (document.hidden) this.hiddenAt = now();
+    this.isListening = true;
     this.tabs.begin();
   }
 
@@ -91,14 +93,15 @@ export class Encke extends Target {
   // Calls `act(event)` for the newest event of each topic, and for all that come; what is
   // returned ends that.
   on(pattern, act) {
+    if (this.state === "closed") return none;
     const listener = { pattern, act };
     const before = this.topics;
     const isFirst = !before.length && !this.listeners.length;
     const isKnown = !isFirst && this.isIn(before, pattern);
     this.listeners.push(listener);
-    this.values.forEach((event) => matches(pattern, event.topic) && act(event));
-    if (this.id && !isKnown) {
-      this.news.push({ pattern, before });
+    this.values.forEach((event) => matches(pattern, event.topic) && call(act, event));
+    if (!isKnown) {
+      if (this.id || this.pending) this.news.push({ pattern, before });
       this.tabs.want();
     }
     return () => {
@@ -126,7 +129,9 @@ export class Encke extends Target {
   // connection goes on behind what it has seen.
   more(pattern, before) {
     this.ask([pattern], "", ({ events }) => events.forEach((event) =>
-      before.some((one) => matches(one, event.topic)) || this.show(event)));
+      // What is newer comes by the connection, with all that was before it.
+      before.some((one) => matches(one, event.topic)) || serial(event.id) > serial(this.id)
+        || this.show(event)));
   }
 
   // Whatever was not passed on to this tab: asked for, and until then the rest has to wait.
@@ -135,27 +140,44 @@ export class Encke extends Target {
     if (this.pending && !this.isBehind) return;
     this.pending = first;
     this.isBehind = false;
+    this.slept_ms = 0;
     this.ask(this.topics, this.id, (answer) => {
       const pending = this.pending || [];
       this.pending = null;
+      if (!answer.hello) this.take({ hello: { id: this.id, lost: 0 } });
       answered((message) => this.take(message), answer);
-      pending.forEach(([message, before]) => this.hear(message, before));
+      pending.forEach(([message, before]) => {
+        const { hello } = message;
+        const isSame = !before || logOf(before) === logOf(this.id);
+        // What is left is of a log that the answer was past already.
+        if (isSame) this.hear(message, before);
+        else if (hello && hello.reset && logOf(hello.id) !== logOf(this.id)) this.take(message);
+      });
     });
   }
 
-  ask(topics, since, done) {
+  // An answer at once, and again later and later where there is none; not where it is refused.
+  ask(topics, since, done, tries = 0) {
     const path = `events/poll?timeout=0&topics=${encodeURIComponent(topics.join() || "#")}`;
     request(this, "GET", since ? `${path}&since=${since}` : path, { patience: ANSWER_MS },
-      ({ status, body }) => {
+      ({ status, json, retry }) => {
         if (this.state === "closed") return;
-        if (status === 200) done(JSON.parse(body));
-        else setTimeout(() => this.ask(topics, since, done), uneven(2 * MISSED_MS));
+        if (json) return done(json);
+        if (status >= 400 && status < 500 && status !== 429) {
+          // What is said of the connection next asks again.
+          this.isBehind = true;
+          this.pending = null;
+          return;
+        }
+        setTimeout(() => this.ask(topics, since, done, tries + 1),
+          retry || uneven(Math.min(RETRY_MAX_MS, 2 * MISSED_MS * Math.pow(2, tries))));
       });
   }
 
   // A message of the connection, and the id that was reached before it.
   hear(message, before) {
     const { id, pending } = this;
+    if (this.state === "closed") return;
     if (pending) {
       // What does not fit shows as missed, once the others are there.
       if (pending.length < PENDING_MAX) pending.push([message, before]);
@@ -182,7 +204,13 @@ export class Encke extends Target {
     }
     if (!isOld) this.id = id;
     if (kind) this.raise(kind, content);
-    else if (!isOld) this.show(message);
+    else if (!isOld && this.hasTopic(message.topic)) this.show(message);
+  }
+
+  // Whether it is one of this tab's: others may listen to more.
+  hasTopic(topic) {
+    const { topics } = this;
+    return !topics.length || topics.some((one) => matches(one, topic));
   }
 
   show(event) {
@@ -191,7 +219,8 @@ export class Encke extends Target {
     if (known && logOf(known.id) === logOf(id) && serial(known.id) >= serial(id)) return;
     if (state === "gone") this.values.delete(topic);
     else this.values.set(topic, event);
-    this.listeners.forEach(({ pattern, act }) => matches(pattern, topic) && act(event));
+    this.listeners.forEach(({ pattern, act }) => matches(pattern, topic)
+      && call(act, event));
     this.raise("event", event);
   }
 
@@ -200,8 +229,8 @@ export class Encke extends Target {
     return new Promise((done, fail) => {
       const path = `topics/${topic.split("/").map(encodeURIComponent).join("/")}`;
       request(this, "POST", path, { body: JSON.stringify(value), type: "application/json",
-        patience: ANSWER_MS }, ({ status, reason, retry, body }) => {
-        if (status === 200) return done(JSON.parse(body));
+        patience: ANSWER_MS }, ({ status, reason, retry, json }) => {
+        if (json) return done(json);
         const message = reason || (status ? `the board answered ${status}` : "no answer");
         return fail(Object.assign(new Error(message), { status, retry }));
       });
@@ -237,7 +266,9 @@ export class Encke extends Target {
   tick() {
     const late_ms = now() - this.beat - 1000;
     this.beat = now();
-    if (late_ms > ASLEEP_MS && !document.hidden) return this.wake(late_ms);
+    if (!this.isListening) return undefined;
+    // A clock that was put back, too.
+    if (Math.abs(late_ms) > ASLEEP_MS && !document.hidden) return this.wake(Math.abs(late_ms));
     if (this.hiddenAt && now() - this.hiddenAt > HIDDEN_MS) return this.sleep();
     return this.isAsleep || this.tabs.tick();
   }
@@ -257,6 +288,7 @@ export class Encke extends Target {
   }
 
   wake(slept_ms) {
+    if (this.state === "denied") return;
     Object.assign(this, { hiddenAt: 0, beat: now(), slept_ms, isAsleep: false });
     this.tabs.wake();
   }

@@ -23,10 +23,20 @@ export function matches(pattern, topic) {
   const [levels, names] = [pattern.split("/"), topic.split("/")];
   const rest = levels.indexOf("#");
   if (rest < 0 ? names.length !== levels.length : names.length < rest) return false;
-  return levels.every((level, i) => level === "#" || level === "+" || level === names[i]);
+  return levels.every((level, i) => level === "#" || level === names[i]
+    || (level === "+" && names[i] !== "#"));
 }
 
-// One request. `done` gets {status, reason, retry, body}, status 0 when there was no answer;
+// Whoever is told may fail: that is theirs alone.
+export function call(act, event) {
+  try {
+    act(event);
+  } catch (error) {
+    setTimeout(() => { throw error; });
+  }
+}
+
+// One request. `done` gets {status, reason, retry, json}, status 0 when there was no answer;
 // what is returned gives it up. `piece` gets the text so far.
 export function request(board, method, path, { body, type, patience, piece }, done) {
   const xhr = new XMLHttpRequest();
@@ -39,7 +49,13 @@ export function request(board, method, path, { body, type, patience, piece }, do
   xhr.onloadend = () => {
     more();
     const isPlain = /^text\/plain/.test(xhr.getResponseHeader("Content-Type"));
-    done({ status: xhr.status, body: xhr.responseText,
+    let json;
+    try {
+      if (xhr.status === 200) json = JSON.parse(xhr.responseText);
+    } catch (_) {
+      // Not the board: a portal's page, or lines.
+    }
+    done({ status: xhr.status, json,
       reason: isPlain ? xhr.responseText.trim() : "",
       retry: Number(xhr.status && xhr.getResponseHeader("Retry-After")) * 1000 });
   };

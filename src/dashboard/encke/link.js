@@ -28,8 +28,9 @@ export class Link {
       stop: none, isOpen: false, heard: 0, opened: 0, strikes: 0, attempt: 0, retryAt: 0,
       fullUntil: 0, isPaced: false, back: "", climb: CLIMB_MS, since: now() });
     const all = list(board.options.transport);
-    this.ways = (all.length ? all : Object.keys(WAYS)).filter((way) => WAYS[way].can(board)
-      && (!board.bearer || /stream|poll/.test(way)));
+    this.ways = (all.length ? all : Object.keys(WAYS)).filter((way) => WAYS[way]
+      && WAYS[way].can(board) && (!board.bearer || /stream|poll/.test(way)));
+    if (!this.ways.length) this.ways = ["poll"];
     this.kept = store((s) => s.getItem(`encke way ${board.base}`));
     [this.way] = this.ways;
     if (this.ways.indexOf(this.kept) > 0) {
@@ -58,18 +59,28 @@ export class Link {
     this.isPaced = this.opened < this.fullUntil;
     let isOurs = true;
     const mine = (act) => (what) => isOurs && act.call(this, what);
-    const way = this.isPaced ? "poll" : this.way;
-    const stop = WAYS[way].open(this, mine(this.take), mine(this.over));
+    let stop = none;
     this.stop = () => {
       isOurs = false;
       stop();
     };
-    this.say();
+    try {
+      stop = WAYS[this.current()].open(this, mine(this.take), mine(this.over));
+    } catch (_) {
+      return this.over();
+    }
+    return this.say();
+  }
+
+  // The way in use; a paced one is a poll.
+  current() {
+    return this.isPaced && this.way !== "jsonp" ? "poll" : this.way;
   }
 
   say() {
-    const { state, why, cause, retryAt, isPaced, isOpen, way } = this;
-    this.tabs.say({ state, why: isOpen && !isPaced ? cause : why, retryAt, transport: isPaced ? "poll" : way });
+    const { state, why, cause, retryAt, isPaced, isOpen } = this;
+    const transport = this.current();
+    this.tabs.say({ state, why: isOpen && !isPaced ? cause : why, retryAt, transport });
   }
 
   halt(state) {
@@ -77,7 +88,8 @@ export class Link {
     Object.assign(this, { stop: none, isOpen: false, retryAt: 0, state });
   }
 
-  take(message) {
+  // `bound`: how far the answer goes that this is from, if that leaves out what was overtaken.
+  take(message, bound) {
     const kind = kindOf(message);
     const content = message[kind] || message;
     const before = this.id;
@@ -86,11 +98,12 @@ export class Link {
     this.id = content.id || before;
     if (kind === "more") return this.open();
     if (kind === "hello" && !this.isOpen) {
-      Object.assign(this, { isOpen: true, state: this.isPaced ? "busy" : "live", attempt: 0 });
+      Object.assign(this, { isOpen: true, state: this.isPaced ? "busy" : "live" });
       if (!this.isPaced) this.back = "";
+      if (/sse|stream|poll/.test(this.current())) this.isReadable = true;
       this.say();
     }
-    this.tabs.tell(message, before);
+    this.tabs.tell(message, before, bound);
   }
 
   busy({ reason, retry }) {
@@ -111,6 +124,8 @@ export class Link {
     this.why = reason;
     this.say();
     this.board.refuse(status, reason);
+    // Others may have other rights by now.
+    this.tabs.sleep();
   }
 
   wait(reason, retry) {
@@ -129,7 +144,7 @@ export class Link {
     const isEarly = !isOpen || now() - this.opened < EARLY_MS;
     const why = isOpen || isSilent ? `${this.way} ${isSilent ? "went silent" : "was cut off"}` : "";
     this.halt("connecting");
-    if (!isEarly) this.strikes = 0;
+    if (!isEarly) this.strikes = this.attempt = 0;
     if (answer && answer.status === 503 && !this.isPaced) return this.full(answer.retry);
     const judge = (a) => this.judge(a, isSilent ? STRIKES : isEarly ? 1 : 0, why);
     if (answer && answer.status) return judge(answer);
@@ -147,7 +162,8 @@ export class Link {
 
   judge({ status, reason, retry }, strikes, why) {
     if (status === 401 || status === 403) return this.refuse(status, reason);
-    const isThere = status === 200 || this.board.isForeign;
+    // Of another site nothing tells a board that is away from one that may not be read.
+    const isThere = status === 200 || (this.board.isForeign && !this.isReadable && !status);
     const words = why || (isThere ? `${this.way} was refused` : "no answer");
     if (this.back) return this.turnBack(words);
     if (isThere) this.strikes += strikes;
@@ -213,11 +229,13 @@ export class Link {
     if (!this.id || slept_ms < HIDDEN_MS) return this.open();
     this.halt("connecting");
     this.opened = this.heard = now();
-    this.stop = request(this.board, "GET", `${this.path("poll", "timeout=0")}&interval=1`,
-      { patience: FIRST_ANSWER_MS }, ({ status, body }) => {
-        if (status === 200) answered((message) => this.take(message), JSON.parse(body));
-        this.open();
+    const mine = request(this.board, "GET", `${this.path("poll", "timeout=0")}&interval=1`,
+      { patience: FIRST_ANSWER_MS }, ({ json }) => {
+        if (json) answered((message) => this.take(message, json.last), json);
+        // Whoever was told may have ended this.
+        if (this.stop === mine) this.open();
       });
+    this.stop = mine;
     return undefined;
   }
 }

@@ -1,5 +1,4 @@
 // The library for `<script src="http://BOARD/encke.js">`: `Encke` in every page.
 import { Encke } from "./board.js";
-import "./old.js";
 
 self.Encke = Encke;

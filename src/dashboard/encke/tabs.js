@@ -16,7 +16,7 @@ export class Tabs {
       isClaiming: false, name: `encke ${base} ${list(options.transport)} ${options.interval || ""}`,
       me: Math.random().toString(36).slice(2), wants: new Map(), set: null, said: null });
     this.isShared = options.share !== false && !board.bearer && root.BroadcastChannel
-      && (root.navigator.locks || store((s) => !s.setItem(`${this.name} try`, "")));
+      && store((s) => !s.setItem(`${this.name} try`, ""));
   }
 
   begin() {
@@ -42,7 +42,7 @@ export class Tabs {
 
   hear({ tab, topics, isSeen, free, lead, set, said, told }) {
     if (this.link) {
-      if (lead && lead < this.me) return this.follow();
+      if (lead && lead !== this.me && this.lease().tab === lead) return this.follow();
       if (topics) this.merge(tab, topics);
       else if (tab) this.wants.delete(tab);
       if (isSeen && document.hidden) {
@@ -51,11 +51,14 @@ export class Tabs {
       }
       return undefined;
     }
-    if (free) return this.claim();
+    // Those that are seen first.
+    if (free) return setTimeout(() => this.claim(), document.hidden ? 500 : 0);
     if (!lead) return undefined;
     this.heard = now();
     if (lead !== this.leader) {
       this.leader = lead;
+      // It may have been ahead, or have had other topics: what it told meanwhile is asked for.
+      this.board.isBehind = Boolean(this.board.id);
       this.want();
     }
     if (set) this.set = set;
@@ -77,7 +80,10 @@ export class Tabs {
       locks.request(this.name, isStale ? { steal: true } : { ifAvailable: true }, (lock) => {
         end(lock);
         return lock && this.link && new Promise((free) => { this.release = free; });
-      }).catch(() => this.follow());
+      }).catch(() => {
+        this.isClaiming = false;
+        this.follow();
+      });
       return;
     }
     const { until } = this.lease();
@@ -99,6 +105,7 @@ export class Tabs {
   lead() {
     this.link = new Link(this.board, this);
     this.link.id = this.board.id;
+    if (this.channel) this.renew();
     this.set = null;
     this.wants.clear();
     this.merge(this.me, this.board.topics);
@@ -121,9 +128,9 @@ export class Tabs {
   }
 
   // What the connection heard.
-  tell(message, before) {
+  tell(message, before, bound) {
     this.board.hear(message, before);
-    if (!this.channel || this.batch.push([message, before]) > 1) return;
+    if (!this.channel || this.batch.push([message, bound || before]) > 1) return;
     Promise.resolve().then(() => {
       this.post({ lead: this.me, told: this.batch });
       this.batch = [];
@@ -178,7 +185,11 @@ export class Tabs {
 
   // Whoever is seen leads, or follows one that is.
   wake() {
-    if (this.link) return this.link.wake(this.board.slept_ms);
-    return this.channel ? this.want() : this.begin();
+    const { board } = this;
+    const { slept_ms } = board;
+    this.heard = now();
+    if (!this.link) return this.channel ? this.want() : this.begin();
+    board.slept_ms = 0;
+    return this.link.wake(slept_ms);
   }
 }

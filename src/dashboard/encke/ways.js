@@ -17,22 +17,29 @@ let callbacks = 0;
 function named(act) {
   const name = `encke${(callbacks += 1)}`;
   root[name] = act;
-  return [name, () => { root[name] = none; }];
+  // What comes late still finds something to call.
+  return [name, () => {
+    root[name] = none;
+    setTimeout(() => delete root[name], POLL_MS);
+  }];
 }
 
 // One answer after another; the first, which comes at once, tells that the board is there.
 function polls(link, take, over, ask) {
   let timer;
   let stop;
+  let isOver = false;
   const poll = (isFirst) => {
     stop = ask(isFirst || link.isPaced ? ["timeout=0"] : [], (body) => {
       if (isFirst && !body.hello) take({ hello: { id: link.id, lost: 0 } });
       answered(take, body);
-      timer = setTimeout(poll, link.isPaced ? PACE_MS : 0);
+      // Whoever was told may have ended this.
+      if (!isOver) timer = setTimeout(poll, link.isPaced ? PACE_MS : 0);
     });
   };
   poll(true);
   return () => {
+    isOver = true;
     clearTimeout(timer);
     stop();
   };
@@ -89,7 +96,7 @@ export const WAYS = {
     can: () => true,
     open: (link, take, over) => polls(link, take, over, (more, done) =>
       request(link.board, "GET", link.path("poll", more), { patience: POLL_MS }, (answer) =>
-        (answer.status === 200 ? done(JSON.parse(answer.body)) : over(answer)))),
+        (answer.json ? done(answer.json) : over(answer)))),
   },
   iframe: {
     can: () => root.document && document.body && root.postMessage,
