@@ -457,7 +457,8 @@
     Object.assign(link, { phase: "closed", open: false, retryAt: 0 });
   }
 
-  const REASONS = [[/silent/, "Connection went silent"], [/cut off/, "Disconnected"]];
+  const REASONS = [[/silent/, "Connection went silent"], [/cut off/, "Disconnected"],
+    [/refused/, "Disconnected"], [/trying/, ""]];
 
   function changed({ state, transport, why, retryAt }) {
     const isOpen = state === "live" || state === "busy";
@@ -465,10 +466,9 @@
     if (isOpen) return;
     clearTimeout(link.quiet);
     if (link.open || !retryAt) link.opened = Date.now();
-    const isLost = link.open || state === "waiting";
     const [, words] = REASONS.find(([sign]) => sign.test(why)) || [0, capital(why.split(/[:;]/)[0])];
     // What stands behind a colon is for whoever configures the board.
-    if (isLost && !link.isPaced && why) link.reason = words;
+    if (!link.isPaced && why) link.reason = words;
     link.open = false;
     link.phase = { asleep: "hidden", waiting: "lost" }[state] || "connecting";
     status();

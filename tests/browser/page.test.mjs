@@ -176,7 +176,7 @@ test("a link that went silent is noticed, and at once after sleep", () =>
       await page.goto(link.url);
       await live(page);
       link.silent();
-      await page.clock.fastForward(40_000);
+      await page.clock.runFor(40_000);
       await saysInHeader(page, /Connection went silent, trying again/);
       link.mend();
       await live(page);
@@ -186,7 +186,7 @@ test("a link that went silent is noticed, and at once after sleep", () =>
       await saysInHeader(page, /Waking up, trying again — showing values from 2\d s ago/);
       link.mend();
       await board.publish("demo/sleep", "awake");
-      await tile(page, "demo/sleep").getByText("awake").waitFor({ timeout: 9000 });
+      await tile(page, "demo/sleep").getByText("awake").waitFor({ timeout: 15_000 });
     } finally {
       link.close();
     }
