@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import http from "node:http";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { parse } from "acorn";
@@ -141,45 +141,6 @@ const status = (page) => page.evaluate(() => {
   return { state, transport, why };
 });
 
-test("behind a proxy that holds streams back, it polls and says so", () =>
-  behind({ buffers: true }, config(), async (board, proxy, page) => {
-    await board.publish("demo/count", -1);
-    await listen(page, "/");
-    await isLive(page, "poll");
-    await count(board, 0, COUNT);
-    await hears(page, COUNT - 1);
-    assert.deepEqual(await page.evaluate(() => window.heard), numbers(-1, COUNT));
-    assert.match((await status(page)).why, /silent/);
-    // The next page of this network need not find that out again.
-    const next = await page.context().newPage();
-    await sleep(21_000);
-    await page.evaluate(() => window.board.close());
-    await next.goto(page.url());
-    await next.addScriptTag({ url: "/encke.js" });
-    proxy.asked.length = 0;
-    await listen(next, "/");
-    await isLive(next, "poll");
-    assert.ok(proxy.asked.every((url) => /poll/.test(url)), proxy.asked.join(" "));
-    assert.equal((await status(next)).why, "it worked here before");
-  }));
-
-test("behind a proxy that cuts streams off, it finds a way without a gap", () =>
-  behind({ cutsMs: 1500 }, config(), async (board, proxy, page) => {
-    await listen(page, "/");
-    await isLive(page, "sse");
-    const counting = (async () => {
-      for (let from = 0; from < COUNT; from += 20) {
-        await count(board, from, from + 20);
-        await sleep(300);
-      }
-    })();
-    await isLive(page, "poll");
-    await counting;
-    await hears(page, COUNT - 1);
-    assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, COUNT));
-    assert.match((await status(page)).why, /cut off/);
-  }));
-
 test("where Upgrade is stripped, the next way is taken", () =>
   behind({}, config(), async (board, proxy, page) => {
     await listen(page, "/", { transport: ["ws", "sse"] });
@@ -204,25 +165,6 @@ test("a gateway without its board for a while changes nothing but the time", () 
     await hears(page, 199);
     assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, 200));
   }));
-
-test("thirty seconds offline, and all that was missed", () => withBoard(config(), async (board) => {
-  const link = await Link.to(board);
-  const page = await board.page(link.url.replace("127.0.0.1", BOARD));
-  await board.publish("demo/count", -1);
-  await listen(page, "/", { silence: 5000 });
-  await isLive(page);
-  link.silent();
-  await page.context().setOffline(true);
-  await count(board, 0, 300);
-  await sleep(30_000);
-  assert.equal((await status(page)).state, "waiting");
-  link.mend();
-  await page.context().setOffline(false);
-  await until(page, () => window.board.state === "live", undefined, 3000);
-  await hears(page, 299);
-  assert.deepEqual(await page.evaluate(() => window.heard), numbers(-1, 300));
-  link.close();
-}));
 
 test("a link that falls silent is noticed, and mended without a gap", () =>
   withBoard(config(), async (board) => {
@@ -520,24 +462,6 @@ test("back to a page that was left goes on where it was", () => withBoard(config
   await hears(page, 19);
 }));
 
-test("where all places are taken the values come every few seconds, and that is said", () =>
-  withBoard(config("", "[limits]\nviewers = 1\n"), async (board) => {
-    const holder = new AbortController();
-    await fetch(`${board.url}/events/sse`, { signal: holder.signal });
-    const page = await board.page();
-    await listen(page, "/");
-    await until(page, () => window.board.state === "busy");
-    assert.equal((await status(page)).why, "all places for viewers are taken");
-    await board.publish("demo/count", 1);
-    await hears(page, 1);
-    assert.ok(await page.evaluate(() => window.said.some(({ type }) => type === "busy")));
-    holder.abort();
-    // Within the time that the board asks to wait.
-    await until(page, () => window.board.state === "live", undefined, 75_000);
-    await board.publish("demo/count", 2);
-    await hears(page, 2);
-  }));
-
 test("a browser without fetch, EventSource and WebSocket has its ways", () =>
   withBoard(config("", JSONP), async (board) => {
     const page = await phone(browser);
@@ -709,3 +633,82 @@ test("as a module, and what is served is small, of its sources, and ECMAScript 2
       { headers: { "If-None-Match": answer.headers.get("etag"), "Accept-Encoding": "identity" } });
     assert.equal(again.status, 304);
   }));
+
+// These mostly wait.
+describe("in its own time", { concurrency: true }, () => {
+  test("behind a proxy that holds streams back, it polls and says so", () =>
+    behind({ buffers: true }, config(), async (board, proxy, page) => {
+      await board.publish("demo/count", -1);
+      await listen(page, "/");
+      await isLive(page, "poll");
+      await count(board, 0, COUNT);
+      await hears(page, COUNT - 1);
+      assert.deepEqual(await page.evaluate(() => window.heard), numbers(-1, COUNT));
+      assert.match((await status(page)).why, /silent/);
+      // The next page of this network need not find that out again.
+      const next = await page.context().newPage();
+      await sleep(21_000);
+      await page.evaluate(() => window.board.close());
+      await next.goto(page.url());
+      await next.addScriptTag({ url: "/encke.js" });
+      proxy.asked.length = 0;
+      await listen(next, "/");
+      await isLive(next, "poll");
+      assert.ok(proxy.asked.every((url) => /poll/.test(url)), proxy.asked.join(" "));
+      assert.equal((await status(next)).why, "it worked here before");
+    }));
+
+  test("behind a proxy that cuts streams off, it finds a way without a gap", () =>
+    behind({ cutsMs: 1500 }, config(), async (board, proxy, page) => {
+      await listen(page, "/");
+      await isLive(page, "sse");
+      const counting = (async () => {
+        for (let from = 0; from < COUNT; from += 20) {
+          await count(board, from, from + 20);
+          await sleep(300);
+        }
+      })();
+      await isLive(page, "poll");
+      await counting;
+      await hears(page, COUNT - 1);
+      assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, COUNT));
+      assert.match((await status(page)).why, /cut off/);
+    }));
+
+  test("thirty seconds offline, and all that was missed", () => withBoard(config(), async (board) => {
+    const link = await Link.to(board);
+    const page = await board.page(link.url.replace("127.0.0.1", BOARD));
+    await board.publish("demo/count", -1);
+    await listen(page, "/", { silence: 5000 });
+    await isLive(page);
+    link.silent();
+    await page.context().setOffline(true);
+    await count(board, 0, 300);
+    await sleep(30_000);
+    assert.equal((await status(page)).state, "waiting");
+    link.mend();
+    await page.context().setOffline(false);
+    await until(page, () => window.board.state === "live", undefined, 3000);
+    await hears(page, 299);
+    assert.deepEqual(await page.evaluate(() => window.heard), numbers(-1, 300));
+    link.close();
+  }));
+
+  test("where all places are taken the values come every few seconds, and that is said", () =>
+    withBoard(config("", "[limits]\nviewers = 1\n"), async (board) => {
+      const holder = new AbortController();
+      await fetch(`${board.url}/events/sse`, { signal: holder.signal });
+      const page = await board.page();
+      await listen(page, "/");
+      await until(page, () => window.board.state === "busy");
+      assert.equal((await status(page)).why, "all places for viewers are taken");
+      await board.publish("demo/count", 1);
+      await hears(page, 1);
+      assert.ok(await page.evaluate(() => window.said.some(({ type }) => type === "busy")));
+      holder.abort();
+      // Within the time that the board asks to wait.
+      await until(page, () => window.board.state === "live", undefined, 75_000);
+      await board.publish("demo/count", 2);
+      await hears(page, 2);
+    }));
+});
