@@ -3,7 +3,7 @@
 //! an answer.
 
 use encke::hub::event::State;
-use encke::peers::{InUse, Settings};
+use encke::peers::Settings;
 
 use crate::support::world::{ENDLESS, World, a_proxy, settings};
 
@@ -28,22 +28,6 @@ fn heard(world: &mut World, client: usize) -> String {
     }
 }
 
-/// All clients go; nothing is left of them.
-fn check_nothing_leaks(world: &mut World) {
-    for client in 0..world.peers.outlet.wires.len() {
-        world.reset(client);
-    }
-    world.settle();
-    let nothing = InUse {
-        slots: 0,
-        exchanges: 0,
-        spills: 0,
-    };
-    assert_eq!(world.peers.in_use(), nothing);
-    assert_eq!(world.peers.hub.audiences.len(), 0);
-    assert_eq!(world.peers.counters.viewers, [0; 16]);
-}
-
 #[test]
 fn a_peer_that_vanishes_before_its_refusal_gives_its_slot_back_once() {
     let mut world = world(|_| ());
@@ -53,7 +37,7 @@ fn a_peer_that_vanishes_before_its_refusal_gives_its_slot_back_once() {
     world.pass(10_000);
     assert!(world.wire(client).closed);
     world.pass(30_000);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
     let clients: Vec<_> = (0..20).map(|_| world.connect().unwrap()).collect();
     assert_eq!(clients.len(), 20);
 }
@@ -79,7 +63,7 @@ fn peers_that_wait_for_a_buffer_all_get_one() {
             "{client}"
         );
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -99,7 +83,7 @@ fn who_waits_for_a_buffer_keeps_its_place() {
     world.settle();
     assert!(heard(&mut world, clients[1]).starts_with("HTTP/1.1 200 OK"));
     assert!(heard(&mut world, clients[2]).starts_with("HTTP/1.1 200 OK"));
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 /// Connections that come at once are all read before one of them counts as idle.
@@ -120,7 +104,7 @@ fn one_that_has_just_come_does_not_give_way_to_the_next_of_its_address() {
     world.feed(third, HEALTH);
     world.settle();
     assert!(heard(&mut world, third).starts_with("HTTP/1.1 200 OK"));
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 const SLOW_BODY: &[u8] = b"POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
@@ -142,7 +126,7 @@ fn who_waits_for_a_buffer_in_vain_is_told_so() {
     assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
     assert!(text.contains("\r\nRetry-After: ") && text.contains("\r\nConnection: close\r\n"));
     assert!(world.wire(waiting).finished);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 /// Whatever has the only buffer, however it goes on, somebody else is answered in time.
@@ -183,7 +167,7 @@ fn whoever_is_slow_gives_way_to_who_waits() {
             heard(&mut world, waiting).starts_with("HTTP/1.1 200 OK"),
             "{shape}"
         );
-        check_nothing_leaks(&mut world);
+        world.check_nothing_leaks();
     }
 }
 
@@ -211,7 +195,7 @@ fn one_who_asks_without_end_is_told_to_close_when_others_wait() {
     assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
     assert!(text.contains("Connection: close"), "{text}");
     assert!(heard(&mut world, waiting).starts_with("HTTP/1.1 200 OK"));
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -258,7 +242,7 @@ fn spills_are_shared_between_viewers_that_stall_and_answers() {
     assert_eq!(closed(&mut world), 69);
     world.pass(10_000);
     assert_eq!(world.peers.in_use().spills, 31, "nobody needs them");
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -284,7 +268,7 @@ fn a_slow_reader_of_a_last_answer_does_not_shelter_others() {
         world.wire(stuck).closed,
         "it reads nothing, for longer than the 20 s a stall may last"
     );
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -303,7 +287,7 @@ fn a_stalled_last_answer_has_as_long_as_any_other() {
         world.wire(client).capacity = ENDLESS;
         assert!(heard(&mut world, client).ends_with("\"}"), "{request}");
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -348,7 +332,7 @@ fn an_answer_given_up_half_way_is_not_taken_for_a_whole_one() {
         let wire = world.wire(client);
         assert!(wire.closed && !wire.aborted, "{request}");
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -382,7 +366,7 @@ fn a_slow_reader_of_a_polls_answer_gets_it_all() {
     world.wire(clients[0]).capacity = ENDLESS;
     world.settle();
     assert!(heard(&mut world, clients[0]).starts_with("HTTP/1.1 200 OK"));
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -407,7 +391,7 @@ fn an_answer_that_stalls_behind_a_slow_body_is_given_up_in_time() {
     assert!(!world.wire(client).closed);
     world.pass(1_100);
     assert!(world.wire(client).closed, "20 s without progress");
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -425,7 +409,7 @@ fn one_who_pipelines_without_end_lets_others_have_their_turn() {
         heard(&mut world, client).matches("HTTP/1.1 200 OK").count(),
         20_000
     );
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -455,7 +439,7 @@ fn a_list_in_pieces_stays_json_whatever_happens_between_them() {
         let body = text.split_once("\r\n\r\n").unwrap().1;
         let list: serde_json::Value = serde_json::from_str(body).expect("the list is JSON");
         assert!(list["topics"].as_array().unwrap().len() >= 11);
-        check_nothing_leaks(&mut world);
+        world.check_nothing_leaks();
     }
 }
 
@@ -482,7 +466,7 @@ fn a_listing_whose_rest_vanishes_still_ends() {
         let text = heard(&mut world, client);
         let whole = text.ends_with("\r\n0\r\n\r\n") || !text.contains("chunked");
         assert!(whole, "{pad}: {:?}", &text[text.len() - 60..]);
-        check_nothing_leaks(&mut world);
+        world.check_nothing_leaks();
     }
 }
 
@@ -518,7 +502,7 @@ fn when_all_is_taken_the_one_that_matters_least_goes() {
             .iter()
             .all(|c| !world.wire(*c).closed)
     );
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -541,7 +525,7 @@ fn a_polls_answer_on_its_way_is_not_evicted() {
     // It waits for the buffer that the poll's next request is in.
     assert!(world.connect().is_some());
     assert!(!world.wire(poll).closed && world.wire(other).closed);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -556,7 +540,7 @@ fn peers_that_only_linger_make_room() {
         world.settle();
         assert!(world.wire(client).finished);
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -592,7 +576,7 @@ fn without_a_spill_a_blocked_answer_is_given_up_and_a_viewer_goes_on() {
         assert!(text.ends_with("\"value\":3}\n\r\n"), "{text}");
     }
     assert_eq!(world.peers.in_use().spills, 0);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -607,7 +591,7 @@ fn a_half_closed_poll_that_reads_nothing_is_closed() {
     world.settle();
     world.publish("a", "1");
     world.settle();
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -628,7 +612,7 @@ fn a_fresh_viewer_that_takes_nothing_gets_no_more_at_once_than_can_be_kept_for_i
         let wanted = if path.contains("since") { 15 } else { 16 };
         assert_eq!(text.matches("\"topic\"").count(), wanted, "{path}");
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -643,7 +627,7 @@ fn who_waits_for_a_buffer_when_all_ends_is_told_so() {
     let text = heard(&mut world, waiting);
     assert!(text.starts_with("HTTP/1.1 503 "), "{text:?}");
     assert!(world.wire(waiting).finished);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -678,7 +662,7 @@ fn draining_ends_everybody_whatever_they_do() {
         assert!(world.wire(client).finished, "{client} is told nothing");
     }
     assert!(world.peers.is_empty());
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -708,5 +692,5 @@ fn a_connection_that_a_proxy_keeps_is_nobodys_while_it_is_idle() {
     // Whom nobody can name are one together.
     let unclear = format!("{one}Forwarded: for=192.168.1.9\r\n");
     assert_eq!(ask(2, "/health", &unclear), "200");
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }

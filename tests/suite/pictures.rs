@@ -1,7 +1,7 @@
 //! Pictures: taken piece by piece, kept in plates, sent from there to one who asks and to viewers of
 //! streams; none is ever torn, and nobody keeps a plate for ever.
 
-use encke::peers::{InUse, Settings};
+use encke::peers::Settings;
 
 use crate::support::world::{World, settings, token};
 
@@ -194,21 +194,6 @@ fn alone(mut body: &[u8]) -> Vec<(String, Vec<u8>)> {
     }
 }
 
-fn check_nothing_leaks(world: &mut World) {
-    for client in 0..world.peers.outlet.wires.len() {
-        world.reset(client);
-    }
-    world.settle();
-    let nothing = InUse {
-        slots: 0,
-        exchanges: 0,
-        spills: 0,
-    };
-    assert_eq!(world.peers.in_use(), nothing);
-    assert_eq!(world.peers.hub.pictures.in_use(), 0);
-    assert_eq!(world.peers.counters.viewers, [0; 16]);
-}
-
 #[test]
 fn a_picture_larger_than_a_buffer_is_taken_as_it_comes() {
     let mut world = world(|_| ());
@@ -235,7 +220,7 @@ fn a_picture_larger_than_a_buffer_is_taken_as_it_comes() {
         assert!(sent == body && head.contains("\r\nContent-Type: image/jpeg\r\n"));
         assert!(head.contains("\r\nContent-Length: 131072\r\n"), "{head}");
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -262,7 +247,7 @@ fn a_picture_comes_byte_by_byte_and_goes_a_few_at_a_time() {
         assert!(parts(&answer).1 == body);
         assert!(world.wire(client).finished && !world.wire(client).aborted);
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -301,7 +286,7 @@ fn sizes_at_and_above_their_limit() {
     );
     assert_eq!(status(&ask(&mut world, &chunked("c", b"", 1))), 400);
     assert!(parts(&get(&mut world, "/pictures/c")).1 == picture(3, 100_000));
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -326,7 +311,7 @@ fn topics_at_and_above_their_limit() {
         .replace("Length: 0", "Length: 9");
     let answer = ask(&mut world, head.as_bytes());
     assert!(parts(&answer).1.starts_with(b"the table of topics is full"));
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -350,7 +335,7 @@ fn what_is_no_picture_here_is_refused_by_its_head() {
     world.publish("c", "1");
     assert_eq!(status(&get(&mut world, "/pictures/c")), 404);
     assert_eq!(status(&get(&mut world, "/pictures/c//d")), 400);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -388,7 +373,7 @@ fn an_upload_that_breaks_off_leaves_the_picture_as_it_was() {
         assert!(parts(&get(&mut world, "/pictures/c")).1 == old, "{how}");
         assert_eq!(world.peers.hub.head(), head);
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -430,7 +415,7 @@ fn rights_that_end_while_a_picture_comes_count() {
     world.feed(client, &whole[whole.len() - 1..]);
     assert_eq!(status(&heard(&mut world, client)), 401);
     assert_eq!(world.peers.hub.head(), 1);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -473,7 +458,7 @@ fn entity_tags_and_heads() {
     }
     assert_eq!(status(&asked("GET", "If-Match: \"k3f9q2xa-1\"\r\n")), 200);
     assert_eq!(status(&asked("POST", "")), 405);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -511,7 +496,7 @@ fn slow_readers_keep_their_picture_and_no_others() {
     publish(&mut world, "c", &picture(9, 100_000));
     let answer = heard(&mut world, two);
     assert!(parts(&answer).1 == picture(8, 100_000));
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -548,7 +533,7 @@ fn who_takes_nothing_or_too_little_is_closed() {
             "{passed_ms}"
         );
         assert!(world.wire(asker).aborted && world.wire(viewer).aborted);
-        check_nothing_leaks(&mut world);
+        world.check_nothing_leaks();
     }
 }
 
@@ -588,7 +573,7 @@ fn a_viewer_gets_messages_and_pictures_as_parts() {
     let gone = seen(&mut world, client);
     assert_eq!(gone.len(), 1);
     assert!(gone[0].1.ends_with(br#""bytes":6},"state":"gone"}"#));
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -613,7 +598,7 @@ fn an_image_gets_pictures_alone() {
         world.settle();
         assert!(world.wire(client).closed);
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -648,7 +633,7 @@ fn a_slow_viewer_finishes_its_picture_and_skips_to_the_newest() {
             seen(&mut world, client),
             [("image/png".to_owned(), b"x".to_vec())]
         );
-        check_nothing_leaks(&mut world);
+        world.check_nothing_leaks();
     }
 }
 
@@ -705,7 +690,7 @@ fn many_viewers_at_many_speeds_see_whole_pictures_in_order() {
         }
         assert!(last.is_some(), "{client}");
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[test]
@@ -733,6 +718,6 @@ fn a_viewer_that_goes_lets_go_of_its_picture() {
         assert!(world.wire(client).closed, "{how}");
         // Without an end of its own, only a reset says that this was not all.
         assert!(how == "vanish" || world.wire(client).aborted);
-        check_nothing_leaks(&mut world);
+        world.check_nothing_leaks();
     }
 }

@@ -1,7 +1,7 @@
 //! WebSockets where transcripts do not reach: limits, who does not read, buffers that are short,
 //! and any order of messages through a socket that stalls.
 
-use encke::peers::{InUse, Settings};
+use encke::peers::Settings;
 use encke::wire::websocket::{Kind, Opcode, put_frame};
 use proptest::prelude::*;
 
@@ -76,21 +76,6 @@ fn heard(world: &mut World, client: usize) -> Vec<(u8, String)> {
     frames(&world.take(client))
 }
 
-fn check_nothing_leaks(world: &mut World) {
-    for client in 0..world.peers.outlet.wires.len() {
-        world.reset(client);
-    }
-    world.settle();
-    let nothing = InUse {
-        slots: 0,
-        exchanges: 0,
-        spills: 0,
-    };
-    assert_eq!(world.peers.in_use(), nothing);
-    assert_eq!(world.peers.hub.audiences.len(), 0);
-    assert_eq!(world.peers.counters.viewers, [0; 16]);
-}
-
 #[test]
 fn messages_below_at_and_above_their_limit() {
     let mut world = world(|_| ());
@@ -112,7 +97,7 @@ fn messages_below_at_and_above_their_limit() {
         }
         assert_eq!(world.peers.in_use().exchanges, 0);
     }
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 /// What a client says waits in its own socket while it does not read.
@@ -149,7 +134,7 @@ fn who_does_not_read_is_not_heard() {
         "one event, and all that was said is answered"
     );
     assert_eq!(world.peers.hub.head(), before + 1000);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 /// Whoever says much at once does not keep others from being heard.
@@ -165,7 +150,7 @@ fn who_says_much_takes_turns() {
     assert!((1..100).contains(&answers), "{answers}");
     assert_eq!(heard(&mut world, quiet).len(), 1);
     assert_eq!(frames(&world.take(loud)).len(), 500 - answers);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 /// Half a message keeps one of the buffers for requests, until others wait for it.
@@ -187,7 +172,7 @@ fn who_is_in_the_middle_of_a_message_gives_way_to_who_asks() {
         .iter()
         .filter(|client| world.peers.outlet.wires[**client].closed);
     assert_eq!(gone.count(), 1);
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 /// Somebody who asks for a page, and has to wait for a buffer.
@@ -212,7 +197,7 @@ fn half_a_message_for_which_there_is_no_buffer() {
     let said = heard(&mut world, client);
     assert_eq!((said.len(), said[0].0), (1, 0x88));
     assert!(said[0].1.as_bytes().starts_with(b"\x03\xf5") || said[0].1.contains("no buffer"));
-    check_nothing_leaks(&mut world);
+    world.check_nothing_leaks();
 }
 
 #[derive(Clone, Debug)]
@@ -302,6 +287,6 @@ proptest! {
                 }
             }
         }
-        check_nothing_leaks(&mut world);
+        world.check_nothing_leaks();
     }
 }

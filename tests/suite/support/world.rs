@@ -9,7 +9,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use encke::access::{Friend, Grant, Network, Peer, Policy, Token, Validity};
 use encke::hub::Now;
 use encke::hub::event::{Seq, State, Time};
-use encke::peers::{Outlet, Peers, Received, Sent, Settings};
+use encke::peers::{InUse, Outlet, Peers, Received, Sent, Settings};
 use sha2::{Digest, Sha256};
 
 /// Milliseconds since 1970 at which each world begins: Sat, 22 Nov 2025 06:00:34.567 GMT.
@@ -232,6 +232,23 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// All clients go; nothing is left of them.
+    pub(crate) fn check_nothing_leaks(&mut self) {
+        for client in 0..self.peers.outlet.wires.len() {
+            self.reset(client);
+        }
+        self.settle();
+        let nothing = InUse {
+            slots: 0,
+            exchanges: 0,
+            spills: 0,
+        };
+        assert_eq!(self.peers.in_use(), nothing);
+        assert_eq!(self.peers.hub.audiences.len(), 0);
+        assert_eq!(self.peers.hub.pictures.in_use(), 0);
+        assert_eq!(self.peers.counters.viewers, [0; 16]);
+    }
+
     pub(crate) fn new(settings: Settings) -> World {
         let now = time_at(BOOT_MS, true);
         World {
