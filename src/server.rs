@@ -65,9 +65,8 @@ const ACCEPT_RETRY_MS: u64 = 100;
 const CLOCK_RECHECK_MS: u64 = 60_000;
 /// While the clock is not known, it is looked for more often.
 const CLOCK_UNKNOWN_MS: u64 = 5_000;
-/// How long after start its code is let go of: when everything listens, and when slow sources were
-/// found too.
-const LET_GO_MS: (u64, u64) = (200, 5_000);
+/// How long after start what only it used is let go of: when everything listens.
+const LET_GO_MS: u64 = 200;
 /// How often a shortage is spoken of.
 const SHORTAGE_MS: u64 = 3_600_000;
 
@@ -122,8 +121,8 @@ pub struct Server {
     accepting: bool,
     accept_after_ms: u64,
     recheck_ms: u64,
-    /// When the code of the start is let go of, and when for the last time.
-    let_go_ms: (u64, u64),
+    /// When what only the start used is let go of.
+    let_go_ms: u64,
     drain_until_ms: Option<u64>,
     notify: Notify,
     guard: Guard,
@@ -185,7 +184,7 @@ impl Server {
             accepting: true,
             accept_after_ms: 0,
             recheck_ms: now.ms + CLOCK_UNKNOWN_MS,
-            let_go_ms: (now.ms + LET_GO_MS.0, now.ms + LET_GO_MS.1),
+            let_go_ms: now.ms + LET_GO_MS,
             drain_until_ms: None,
             notify: Notify::new(),
             guard: Guard::default(),
@@ -294,7 +293,7 @@ impl Server {
     /// Sets the one timer to the next deadline, if that has changed.
     fn arm(&mut self) {
         let mut wake_ms = self.peers.wake_ms().min(self.recheck_ms);
-        wake_ms = wake_ms.min(self.notify.due_ms()).min(self.let_go_ms.0);
+        wake_ms = wake_ms.min(self.notify.due_ms()).min(self.let_go_ms);
         wake_ms = wake_ms.min(self.guard.due_ms());
         if self.accepting {
             wake_ms = wake_ms.min(self.accept_after_ms);
@@ -527,9 +526,9 @@ impl Server {
         }
         let counts = &self.peers.counters.refusals;
         self.guard.look(counts, &self.peers.refused_last, now_ms);
-        if now_ms >= self.let_go_ms.0 {
-            resident::let_go_of_code();
-            self.let_go_ms = (self.let_go_ms.1, u64::MAX);
+        if now_ms >= self.let_go_ms {
+            resident::let_go();
+            self.let_go_ms = u64::MAX;
         }
     }
 }

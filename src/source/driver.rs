@@ -9,6 +9,7 @@ use super::slot::{Progress, Slot};
 use super::{KINDS, Kind, Known, RESCAN_MS, Sink};
 use crate::clock::boot_ms;
 use crate::config::Config;
+use crate::resident;
 use async_io::Timer;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -90,6 +91,7 @@ impl Driver {
         if now_ms >= self.rescan_ms {
             self.rescan(now_ms);
             self.rescan_ms = now_ms + RESCAN_MS;
+            resident::let_go();
         }
         let mut wake_ms = self.rescan_ms;
         for slot in &mut self.slots {
