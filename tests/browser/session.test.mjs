@@ -2,6 +2,7 @@
 // ENCKE_BIN=path node --test
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import http from "node:http";
 import net from "node:net";
 import { after, before, test } from "node:test";
@@ -297,12 +298,18 @@ test("without a script the browser asks for the token itself", async () => {
   }
 });
 
-/** Somebody else's stream, held until it is `close`d. */
+/** Somebody else's stream, held until it is `close`d. It asks until it has a place: the board may not
+ *  have seen yet that the one before it went. */
 async function viewer(board) {
-  const request = http.get(`${board.url}/events/sse`);
-  const answer = await new Promise((done, fail) => request.on("response", done).on("error", fail));
-  answer.on("error", () => {}).resume();
-  return { close: () => request.destroy() };
+  for (let tries = 0; tries < 100; tries++, await sleep(20)) {
+    const request = http.get(`${board.url}/events/sse`);
+    const answer = await new Promise((done, fail) =>
+      request.on("response", done).on("error", fail));
+    const [hello] = await once(answer.on("error", () => {}), "data");
+    if (!/busy/.test(hello)) return answer.resume() && { close: () => request.destroy() };
+    request.destroy();
+  }
+  throw new Error("the board had no place for a viewer for 2 s");
 }
 
 test("without a free place for viewers the page polls, says so, and comes back", () =>
