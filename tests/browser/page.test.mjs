@@ -186,7 +186,7 @@ test("a link that went silent is noticed, and at once after sleep", () =>
       await saysInHeader(page, /Waking up, trying again — showing values from 2\d s ago/);
       link.mend();
       await board.publish("demo/sleep", "awake");
-      await tile(page, "demo/sleep").getByText("awake").waitFor({ timeout: 15_000 });
+      await tile(page, "demo/sleep").getByText("awake").waitFor({ timeout: 9000 });
     } finally {
       link.close();
     }

@@ -9,8 +9,11 @@ import { WAYS, answered } from "./ways.js";
 const SILENCE_MS = 37500;
 // After sleep we know better than to wait for the rest of that.
 const WAKE_SILENCE_MS = 20e3;
-// Weak Wi-Fi with power saving takes seconds.
+// Weak Wi-Fi with power saving takes seconds. Just awake it may take none of what was sent before it
+// was there again, and would send that again later and later: better to ask anew.
 const FIRST_ANSWER_MS = 4e3;
+const WAKE_ANSWER_MS = 1.5e3;
+const WAKE_TRIES = 4;
 export const ANSWER_MS = 10e3;
 const RETRY_MIN_MS = 500;
 export const RETRY_MAX_MS = 15e3;
@@ -26,7 +29,7 @@ export class Link {
   constructor(board, tabs) {
     Object.assign(this, { board, tabs, topics: [], id: "", state: "asleep", why: "", cause: "",
       stop: none, isOpen: false, heard: 0, opened: 0, strikes: 0, attempt: 0, retryAt: 0,
-      fullUntil: 0, isPaced: false, back: "", climb: CLIMB_MS, since: now() });
+      fullUntil: 0, hasty: 0, isPaced: false, back: "", climb: CLIMB_MS, since: now() });
     const all = list(board.options.transport);
     this.ways = (all.length ? all : Object.keys(WAYS)).filter((way) => WAYS[way]
       && WAYS[way].can(board) && (!board.bearer || /stream|poll/.test(way)));
@@ -98,7 +101,7 @@ export class Link {
     this.id = content.id || before;
     if (kind === "more") return this.open();
     if (kind === "hello" && !this.isOpen) {
-      Object.assign(this, { isOpen: true, state: this.isPaced ? "busy" : "live" });
+      Object.assign(this, { isOpen: true, hasty: 0, state: this.isPaced ? "busy" : "live" });
       if (!this.isPaced) this.back = "";
       if (/sse|stream|poll/.test(this.current())) this.isReadable = true;
       this.say();
@@ -157,6 +160,7 @@ export class Link {
   }
 
   patience() {
+    if (this.hasty) return WAKE_ANSWER_MS;
     return this.attempt < 2 ? FIRST_ANSWER_MS : ANSWER_MS;
   }
 
@@ -201,6 +205,10 @@ export class Link {
     if (this.retryAt && at >= this.retryAt) return this.open();
     if (this.stop === none) return undefined;
     if (at - this.heard > (this.isOpen ? this.board.options.silence || SILENCE_MS : this.patience())) {
+      if (this.hasty && !this.isOpen) {
+        this.hasty -= 1;
+        return this.open();
+      }
       return this.over(null, true);
     }
     if (!this.isOpen) return undefined;
@@ -221,16 +229,19 @@ export class Link {
     const isFresh = this.stop !== none && now() - this.heard < WAKE_SILENCE_MS;
     if (this.state === "denied" || (isFresh && !slept_ms)) return undefined;
     this.attempt = this.fullUntil = 0;
-    return this.resume(slept_ms);
+    return this.resume(slept_ms || 1);
   }
 
   resume(slept_ms) {
-    if (slept_ms) this.why = "waking up";
+    if (slept_ms) {
+      this.why = "waking up";
+      this.hasty = WAKE_TRIES;
+    }
     if (!this.id || slept_ms < HIDDEN_MS) return this.open();
     this.halt("connecting");
     this.opened = this.heard = now();
     const mine = request(this.board, "GET", `${this.path("poll", "timeout=0")}&interval=1`,
-      { patience: FIRST_ANSWER_MS }, ({ json }) => {
+      { patience: this.patience() }, ({ json }) => {
         if (json) answered((message) => this.take(message, json.last), json);
         // Whoever was told may have ended this.
         if (this.stop === mine) this.open();
