@@ -183,7 +183,7 @@ fn cases_cut_in_two_at_each_byte() {
         // Where the processor is emulated, each cut takes as long as twenty.
         let (step, near) = match std::env::var_os("ENCKE_RUNNER") {
             _ if len > SHORT => (4099, 24),
-            Some(_) => (11, 2),
+            Some(_) => (41, 2),
             None => (1, 24),
         };
         let is_made = |cut: &usize| *cut < near || cut + near > len || cut.is_multiple_of(step);

@@ -41,7 +41,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("resource", &["transport"]),
     ("connection", &["access"]),
     ("peers", &["access", "connection"]),
-    ("source", &["clock"]),
+    ("source", &["clock", "resident"]),
     ("doctor", &["clock"]),
     (
         "server",

@@ -5,6 +5,7 @@ use encke::peers::Settings;
 use super::TECHNIQUES;
 use super::viewers::{Cut, How, Viewers};
 use crate::support::client::Technique;
+use crate::support::step;
 use crate::support::world::settings;
 
 const CUTS: [Cut; 3] = [Cut::Reset, Cut::End, Cut::SendError];
@@ -84,7 +85,7 @@ fn a_member_goes_and_another_comes_at_any_moment() {
         also.extend(TECHNIQUES.map(|technique| Also::Join(how, technique)));
     }
     for technique in TECHNIQUES {
-        for victim in 0..9 {
+        for victim in (0..9).step_by(step(4)) {
             for moment in 0..4 {
                 // All that may come with it once, and the rest of how it may go.
                 let resets = also.iter().map(|also| (&CUTS[0], also));
@@ -243,7 +244,9 @@ fn a_catch_up_at_the_cap_goes_on_without_being_asked() {
         let mut viewers = audience(technique, 3, 2);
         let counts = [1, 63, 64, 65, 127, 128, 129, 300].map(|count| vec![1; count]);
         // Eight of these and a small one just fit what is rendered in one go, or just do not.
-        let bytes = (1..420).map(|last| [vec![8000; 8], vec![last]].concat());
+        let bytes = (1..420)
+            .step_by(step(8))
+            .map(|last| [vec![8000; 8], vec![last]].concat());
         for sizes in counts.into_iter().chain(bytes) {
             for v in 0..3 {
                 viewers.cut(v, Cut::Reset);

@@ -14,6 +14,11 @@ pub(crate) fn is_emulated() -> bool {
     std::env::var_os("ENCKE_RUNNER").is_some()
 }
 
+/// The step from one of many alike to the next that is tried: 1, or `emulated` where that is slow.
+pub(crate) fn step(emulated: usize) -> usize {
+    if is_emulated() { emulated } else { 1 }
+}
+
 /// A program that was built with this test, as a command: started by the emulator that ENCKE_RUNNER
 /// names, if it does, because then both are for another kind of computer.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
