@@ -13,6 +13,7 @@
   const OLD_MS = 15e3; // and five times its usual pace: a value is old
   const LEAVE_MS = 6e3; // how long a topic that is gone stays to be seen
   const NOTICE_MS = 20e3;
+  const CONFIRMED_MS = 3e3;
   const SAY_MS = 5e3; // a screen reader hears of the connection at most this often
   const CLOCK_MS = 60e3; // how long a difference of clocks counts, and the most that one may grow
   const TOPICS_MS = 5e3; // between two looks at /topics
@@ -129,7 +130,7 @@
     if (!topics.has(name)) {
       topics.set(name, { name, unit: "", label: "", limits: {}, value: null, state: "ok", id: "",
         at: 0, stamp: 0, pace: 0, decimals: 0, listed: false, visible: true, leave: 0, tile: null,
-        parts: null, values: new Float64Array(SECONDS).fill(NaN), second: 0 });
+        parts: null, turn: null, own: false, values: new Float64Array(SECONDS).fill(NaN), second: 0 });
       wantTopics(1000);
     }
     return topics.get(name);
@@ -161,6 +162,7 @@
     topic.at = timeOf(event, now);
     topic.leave = topic.state === "gone" ? topic.leave || now + LEAVE_MS : 0;
     if (topic.state === "ok" && /^(number|boolean)$/.test(typeof topic.value)) remember(topic);
+    turned(topic);
     touch(topic);
   }
 
@@ -209,7 +211,7 @@
     const now = Date.now();
     const present = new Set();
     clock.clear();
-    for (const { event, unit, label, limits, age } of list.topics) {
+    for (const { event, unit, label, limits, age, writable } of list.topics) {
       const topic = found(event.topic);
       const kind = kindOf(event);
       const shift = now - age * 1000 - event[kind];
@@ -218,7 +220,8 @@
       present.add(topic);
       if (topic.id === "") take(event);
       if (topic.id === event.id) topic.at = now - age * 1000;
-      Object.assign(topic, { unit: unit || "", label: label || "", limits: limits || {} });
+      Object.assign(topic, { unit: unit || "", label: label || "", limits: limits || {},
+        own: writable || label === topic.name });
       topic.listed = true;
       touch(topic);
     }
@@ -290,7 +293,8 @@
     topic.group = topic.name.includes("/") ? topic.name.split("/")[0] : "";
     topic.tile = tile;
     tile.title = topic.name;
-    topic.parts = { paths: tile.querySelectorAll("path") };
+    topic.parts = { paths: tile.querySelectorAll("path"), button: tile.querySelector("button") };
+    topic.parts.button.addEventListener("click", () => turn(topic));
     for (const part of tile.querySelectorAll("[data-part]")) topic.parts[part.dataset.part] = part;
     const { list, members } = group(topic.group);
     const later = members.findIndex((other) => isBefore(depth(topic), depth(other)));
@@ -339,6 +343,7 @@
     text(topic.parts.unit, unit && ` ${unit}`);
     topic.parts.value.className = `value${fit}`;
     topic.parts.chart.hidden = isText;
+    paintTurn(topic);
     paintAge(topic);
   }
 
@@ -347,12 +352,52 @@
     const age = Date.now() - topic.at;
     const [, , limit, grade] = verdict(topic) || [];
     const isCut = age > OLD_MS && (!link.open || (topic.pace && age > 5 * topic.pace));
-    const kinds = ["tile", topic.state, grade, isCut && "cut",
+    const kinds = ["tile", topic.state, grade, isCut && "cut", topic.turn && topic.turn.word,
       topic.leave && topic.leave - Date.now() < 1000 && "leaving"];
     topic.tile.className = kinds.filter(Boolean).join(" ");
-    text(topic.parts.word, topic.state === "ok" ? limit || "" : topic.state);
+    const word = topic.turn ? topic.turn.word : limit || "";
+    text(topic.parts.word, topic.state === "ok" ? word : topic.state);
     text(topic.parts.age, age >= 10e3 || topic.state === "stale" ? ago(age) : "");
     if (topic.visible && !topic.parts.chart.hidden) paintChart(topic);
+  }
+
+  // ---- Switches ----------------------------------------------------------------------------
+
+  // Values of sensors are theirs alone; of the rest, whatever this browser's rights allow.
+  const mayTurn = ({ own, name, value, state }) => own && typeof value === "boolean"
+    && state !== "gone" && me.write.some((pattern) => window.Encke.matches(pattern, name));
+
+  function paintTurn(topic) {
+    const { parts: { turn: place, button }, turn: now, value } = topic;
+    place.hidden = !mayTurn(topic);
+    button.setAttribute("aria-label", called(topic));
+    button.setAttribute("aria-checked", String(now && now.word === "pending" ? now.wanted : value));
+  }
+
+  // pending: until the event is here. Then confirmed, or failed, is said for a while.
+  function turn(topic) {
+    if (topic.turn && topic.turn.word === "pending") return;
+    const mine = { word: "pending", wanted: !topic.value, id: "", until: Infinity };
+    topic.turn = mine;
+    touch(topic);
+    board.publish(topic.name, mine.wanted).then(({ id }) => {
+      mine.id = id;
+      turned(topic);
+    }, ({ message }) => {
+      if (topic.turn !== mine) return;
+      Object.assign(mine, { word: "failed", until: Date.now() + NOTICE_MS });
+      notice(`${called(topic)} was not switched: ${message}`);
+      touch(topic);
+    });
+  }
+
+  // Whether the event that was asked for is here, or one after it.
+  function turned(topic) {
+    const { turn: now, id } = topic;
+    if (!now || now.word !== "pending" || !now.id || logOf(now.id) !== logOf(id)
+      || sequence(id) < sequence(now.id)) return;
+    Object.assign(now, { word: "confirmed", until: Date.now() + CONFIRMED_MS });
+    touch(topic);
   }
 
   let begun = 0; // when the first value came: a young chart shows less, but fills its width
@@ -551,13 +596,14 @@
     paintFooter();
     status();
     meet();
+    welcome();
   }
 
   // ---- Who is asking -----------------------------------------------------------------------
 
   // known: the board was asked. asked: somebody wants to sign in. over: whose time is over, said
   // until somebody is let in. waitUntil: too many tokens were wrong, and the next has to wait.
-  const me = { name: "", known: false, asked: false, over: "", waitUntil: 0 };
+  const me = { name: "", write: [], known: false, asked: false, over: "", waitUntil: 0 };
 
   // Who signs in or out does so for all tabs, of which one has the connection.
   const others = window.BroadcastChannel && new BroadcastChannel("encke session");
@@ -583,15 +629,16 @@
     call(session);
   }
 
-  function call({ name, until }) {
-    me.name = name || "";
+  function call({ name, until, write }) {
+    Object.assign(me, { name: name || "", write: write || [] });
+    topics.forEach(touch);
     const end = until && new Date(until * 1000).toLocaleString("en", { dateStyle: "medium",
       timeStyle: "short" });
     text($("me"), name ? `Signed in as ${name}${end ? ` until ${end}` : ""}` : "");
     text($("session"), name ? "Sign out" : "Sign in");
     const by = name ? `-u ${name}:SECRET ` : ""; // in HTTP's own way: any name, and the secret
     text($("curl"), `curl -N ${by}${here}events/stream`);
-    text($("publish"), `curl -d 21.5 ${by}${here}topics/demo/first`);
+    for (const place of ["publish", "own"]) text($(place), `curl -d true ${by}${here}topics/demo/lamp`);
   }
 
   // 401. If it was for a token, the answer took the cookie back: perhaps none is needed.
@@ -698,6 +745,10 @@
     countDown();
     if ($("notice").dataset.until < now) $("notice").hidden = true;
     for (const topic of topics.values()) {
+      if (topic.turn && now >= topic.turn.until) {
+        topic.turn = null;
+        touch(topic);
+      }
       if (topic.tile && topic.leave && now >= topic.leave) remove(topic);
       else if (topic.tile) paintAge(topic);
     }
@@ -748,10 +799,43 @@
     say(words);
   }
 
+  // ---- Help --------------------------------------------------------------------------------
+
+  // Open for whoever is here for the first time, once the values are there; then as it was left.
+  const kept = (act) => {
+    try {
+      return act(localStorage);
+    } catch (_) {
+      return "no"; // it may not be used
+    }
+  };
+  const isOnlyHere = /^(localhost|127\..*|\[::1\])$/.test(location.hostname);
+  let isWelcome = false;
+
+  function welcome() {
+    if (isWelcome) return;
+    isWelcome = true;
+    $("help").open = kept((store) => store.getItem("encke help")) === null;
+  }
+
+  $("help").addEventListener("toggle", () => {
+    const { open } = $("help");
+    if (!open) kept((store) => store.setItem("encke help", "seen"));
+    // No second phone gets to an address that is only this computer's.
+    if (!open || isOnlyHere || $("qr").src) return;
+    fetch(`qr.svg?text=${encodeURIComponent(here)}`).then((answer) => answer.ok && answer.text())
+      .then((svg) => {
+        if (!svg) return;
+        $("qr").src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
+        $("code").hidden = false;
+      }, () => {});
+  });
+
   // ---- The rest of the page ----------------------------------------------------------------
 
   document.title = location.hostname;
   text($("name"), location.hostname.replace(/\.local$/, ""));
+  text($("address"), here.replace(/^https?:\/\/|\/$/g, ""));
 
   $("copy").addEventListener("click", () => {
     // Not navigator.clipboard: a page on plain http does not have it.

@@ -6,6 +6,7 @@ pub mod health;
 pub mod metrics;
 pub mod page;
 pub mod pictures;
+pub mod qr;
 pub mod said;
 pub mod session;
 pub mod topics;
@@ -78,6 +79,8 @@ pub enum Plan {
     Metrics,
     /// Liveness.
     Health,
+    /// A QR code of this.
+    Qr(qr::Text),
     /// The methods there are, and what a browser asks ahead of a request, as response fields.
     Options {
         /// The methods.
@@ -367,6 +370,7 @@ static ROWS: &[Row] = &[
     }),
     read_only("metrics", Below::Nothing, |_, _| Ok(Plan::Metrics)),
     public("health", |_, _| Ok(Plan::Health)),
+    public("qr.svg", |head, _| Ok(Plan::Qr(qr::text(head)?))),
     Row {
         segment: "session",
         below: Below::Nothing,
@@ -555,6 +559,7 @@ pub fn answer(
         Plan::Forget(name, _) => topics::forget(name, context, out),
         Plan::Metrics => Ok(metrics::metrics(context, out)),
         Plan::Health => Ok(health::health(context, out)),
+        Plan::Qr(text) => qr::draw(text, out),
         Plan::Options { allow, preflight } => Ok(options(allow, preflight)),
         Plan::Session => session::who(context, out),
         Plan::SignOut => Ok(session::sign_out()),
