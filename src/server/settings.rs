@@ -46,11 +46,14 @@ pub(super) fn name(config: &Config) -> String {
     config.server.name.clone().unwrap_or_else(machine_name)
 }
 
-/// Where its pages may connect to, as in `Settings`.
+/// Where its pages may connect to, as in `Settings`; they learn it from a cookie, which a script can
+/// read before it asks for anything.
 pub(super) fn push_host(config: &Config) -> String {
-    let host = config.server.push_host.iter();
-    // A source without a scheme would let no WebSocket through.
-    host.flat_map(|host| [" ", host, " ws://", host]).collect()
+    let host = config.server.push_host.as_deref();
+    host.map_or_else(String::new, |host| {
+        // A source without a scheme would let no WebSocket through.
+        format!(" {host} ws://{host}\r\nSet-Cookie: encke_push={host}; Path=/; SameSite=Lax")
+    })
 }
 
 /// What is fixed at start, from the configuration and the descriptor limit.

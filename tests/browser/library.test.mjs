@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { parse } from "acorn";
 import { Faulty } from "./faulty.mjs";
-import { Board, Link, launch, phone, sleep } from "./harness.mjs";
+import { Board, Link, freePort, launch, phone, sleep } from "./harness.mjs";
 
 const BOARD = "board.home.test";
 const COUNT = 1000;
@@ -96,6 +96,32 @@ async function count(board, from, to) {
 }
 
 const numbers = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
+
+/** Where the board's page opens its stream, the board having another name for streams. */
+async function streamsOf(cors) {
+  const [port, push] = [await freePort(), "push.home.test"];
+  const own = `http://${BOARD}:${port}`;
+  const board = await Board.start(port, `[server]\nhosts = ["${BOARD}"]\nheartbeat = 1
+push_host = "${push}:${port}"\n${cors ? `cors = ["${own}"]` : ""}\n`);
+  const page = await phone(browser);
+  const hosts = [];
+  page.on("request", (asked) => /events/.test(asked.url()) && hosts.push(new URL(asked.url()).host));
+  try {
+    await page.goto(`${own}/`);
+    await page.waitForSelector("[data-state=live]");
+    await board.publish("demo/push", "here");
+    await page.getByText("here", { exact: true }).waitFor();
+    return hosts.map((host) => (host === `${push}:${port}` ? "push" : "own"));
+  } finally {
+    await page.context().close();
+    await board.kill();
+  }
+}
+
+test("streams go to push_host, and to the board itself where that is of no use", async () => {
+  assert.deepEqual(await streamsOf(true), ["push"]);
+  assert.deepEqual(await streamsOf(false), ["push", "own"]);
+});
 
 for (const way of ["sse", "ws", "stream", "poll", "iframe"]) {
   test(`${way}: a thousand events, all of them, once, in order`, () =>

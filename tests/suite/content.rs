@@ -800,16 +800,19 @@ fn pages_may_connect_to_the_push_host_and_no_further() {
     assert_eq!(sources(&table, "connect-src"), ["'self'"]);
 }
 
-#[test]
-fn a_push_host_that_is_configured_is_named_and_answered_to() {
-    let text = "[server]\npush_host = \"Push.Example:8443\"";
+fn configured(push_host: &str) -> Settings {
+    let text = &format!("[server]\npush_host = \"{push_host}\"");
     let layer = Layer {
         file: "encke.toml",
         text,
         is_profile: false,
     };
-    let configured =
-        encke::server::settings(&Config::new(&[layer]).unwrap(), std::path::Path::new("/"));
+    encke::server::settings(&Config::new(&[layer]).unwrap(), std::path::Path::new("/"))
+}
+
+#[test]
+fn a_push_host_that_is_configured_is_named_and_answered_to() {
+    let configured = configured("Push.Example:8443");
     let mut world = world(|settings| {
         settings.push_host = configured.push_host;
         settings.policy.names = configured.policy.names;
@@ -817,6 +820,8 @@ fn a_push_host_that_is_configured_is_named_and_answered_to() {
     let page = ask_in(&mut world, &request("GET /", ""));
     let wanted = ["'self'", "push.example:8443", "ws://push.example:8443"];
     assert_eq!(sources(&page, "connect-src"), wanted);
+    let cookie = "\r\nSet-Cookie: encke_push=push.example:8443; Path=/; SameSite=Lax\r\n";
+    assert!(page.head.contains(cookie), "{}", page.head);
     for (host, status) in [("push.example:8443", 200), ("push.example", 421)] {
         let request = format!("GET /events/sse HTTP/1.1\r\nHost: {host}\r\n\r\n");
         assert_eq!(ask_in(&mut world, &request).status, status, "{host}");
@@ -826,7 +831,7 @@ fn a_push_host_that_is_configured_is_named_and_answered_to() {
 #[test]
 fn the_longest_push_host_fits_the_head() {
     let host = "p".repeat(128);
-    let sources: &str = format!(" {host} ws://{host}").leak();
+    let sources = configured(&host).push_host;
     let mut world = world(|settings| settings.push_host = sources);
     for fields in ["", GZIP, "Connection: close\r\nAccept-Encoding: gzip\r\n"] {
         let answer = ask_in(&mut world, &request("GET /", fields));

@@ -44,9 +44,14 @@ export class Encke extends Target {
     super();
     this.options = options || {};
     this.base = new URL(url || "/", location.href).href.replace(/[?#].*$/, "").replace(/\/?$/, "/");
-    this.push = (this.options.push || this.base).replace(/\/?$/, "/");
-    this.origin = new URL(this.push).origin;
-    this.isForeign = this.origin !== location.origin;
+    const { origin, protocol } = location;
+    const { push } = this.options;
+    this.isForeign = new URL(push || this.base).origin !== origin;
+    // The board's other name, if it has one; see push_host.
+    const [, host] = (!push && !this.isForeign && /\bencke_push=([^;]+)/.exec(document.cookie)) || [];
+    this.spare = host && this.base;
+    this.push = (push || (host ? this.base.replace(origin, `${protocol}//${host}`) : this.base))
+      .replace(/\/?$/, "/");
     this.bearer = this.isForeign && this.options.token;
     Object.assign(this, { state: "connecting", transport: "", why: "", retryAt: 0, id: "",
       heard: 0,

@@ -40,7 +40,7 @@ export function call(act, event) {
 // what is returned gives it up. `piece` gets the text so far.
 export function request(board, method, path, { body, type, patience, piece }, done) {
   const xhr = new XMLHttpRequest();
-  xhr.open(method, board.base + path);
+  xhr.open(method, new URL(path, board.base));
   xhr.timeout = patience || 0;
   xhr.withCredentials = board.isForeign && !board.bearer;
   if (board.bearer) xhr.setRequestHeader("Authorization", `Bearer ${board.bearer}`);

@@ -143,7 +143,13 @@ export class Link {
 
   // The way in use ended, was refused, or (`isSilent`) is dead.
   over(answer, isSilent) {
-    const { isOpen } = this;
+    const { isOpen, board } = this;
+    // The other name is no use: nobody resolves it, or it needs what only this one has.
+    if (!isOpen && board.spare) {
+      board.push = board.spare;
+      board.spare = "";
+      return this.open();
+    }
     const isEarly = !isOpen || now() - this.opened < EARLY_MS;
     const why = isOpen || isSilent ? `${this.way} ${isSilent ? "went silent" : "was cut off"}` : "";
     this.halt("connecting");

@@ -87,7 +87,7 @@ export const WAYS = {
         seen = Math.max(seen, end + 1);
         lines.filter((line) => line.trim()).forEach((line) => take(JSON.parse(line)));
       };
-      const path = link.path("stream", [`padding=${PADDING_BYTES}`, `limit=${STREAM_BYTES}`]);
+      const path = link.url("stream", [`padding=${PADDING_BYTES}`, `limit=${STREAM_BYTES}`]);
       return request(link.board, "GET", path, { piece },
         (answer) => over(answer.status !== 200 && answer));
     },
@@ -95,7 +95,7 @@ export const WAYS = {
   poll: {
     can: () => true,
     open: (link, take, over) => polls(link, take, over, (more, done) =>
-      request(link.board, "GET", link.path("poll", more), { patience: POLL_MS }, (answer) =>
+      request(link.board, "GET", link.url("poll", more), { patience: POLL_MS }, (answer) =>
         (answer.json ? done(answer.json) : over(answer)))),
   },
   iframe: {
@@ -103,14 +103,14 @@ export const WAYS = {
     open(link, take, over) {
       const frame = document.createElement("iframe");
       const [name, drop] = named(take);
-      const { board } = link;
+      const site = new URL(link.board.push).origin;
       const hear = ({ source, origin, data }) =>
-        source === frame.contentWindow && origin === board.origin && take(data);
+        source === frame.contentWindow && origin === site && take(data);
       root.addEventListener("message", hear);
       frame.style.display = "none";
       // It goes on loading as long as it lives.
       frame.onload = over;
-      frame.src = link.url("iframe", [board.isForeign
+      frame.src = link.url("iframe", [site !== location.origin
         ? `origin=${encodeURIComponent(location.origin)}` : `callback=parent.${name}`]);
       document.body.appendChild(frame);
       return () => {
