@@ -97,6 +97,34 @@ async function count(board, from, to) {
 
 const numbers = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
 
+test("the connection follows those who listen, by one step for each turn", () =>
+  withBoard(config(), async (board) => {
+    const page = await board.page();
+    const asked = [];
+    page.on("request", (request) => {
+      const url = new URL(request.url());
+      if (url.pathname === "/events/sse") asked.push(url.searchParams.get("topics"));
+    });
+    await listen(page, "/");
+    await isLive(page, "sse");
+    await page.evaluate(() => {
+      window.ends = ["demo/a", "demo/b", "demo/c"].map((topic) =>
+        window.board.on(topic, (event) => window.heard.push(event.value)));
+    });
+    await until(page, () => window.board.state === "live");
+    await board.publish("demo/b", "b");
+    await hears(page, "b");
+    await page.evaluate(() => window.ends.slice(1).forEach((end) => end()));
+    await sleep(300);
+    await isLive(page);
+    await board.publish("demo/b", "nobody's");
+    await board.publish("demo/a", "a");
+    await hears(page, "a");
+    assert.deepEqual(await page.evaluate(() => window.heard), ["b", "a"]);
+    assert.deepEqual(asked, ["demo/count", "demo/a,demo/b,demo/c,demo/count", "demo/a,demo/count"]);
+    assert.deepEqual(page.faults, []);
+  }));
+
 /** Where the board's page opens its stream, the board having another name for streams. */
 async function streamsOf(cors) {
   const [port, push] = [await freePort(), "push.home.test"];

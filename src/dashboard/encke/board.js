@@ -111,6 +111,9 @@ export class Encke extends Target {
     }
     return () => {
       this.listeners = this.listeners.filter((one) => one !== listener);
+      // Of nothing at all there is no connection: it stays as it is.
+      if (this.topics.length) this.tabs.want();
+      this.values.forEach((_, topic) => this.hasTopic(topic) || this.values.delete(topic));
     };
   }
 

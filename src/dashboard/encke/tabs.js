@@ -32,12 +32,16 @@ export class Tabs {
     if (this.channel) this.channel.postMessage(message);
   }
 
-  // What this tab listens to, said to whoever leads.
+  // What this tab listens to, said to whoever leads; once for all that is asked for in one turn.
   want() {
-    const { topics } = this.board;
-    const isSeen = !document.hidden;
-    if (this.link) this.merge(this.me, topics);
-    else this.post({ tab: this.me, topics, isSeen });
+    if (this.isWanting) return;
+    this.isWanting = true;
+    Promise.resolve().then(() => {
+      const { topics } = this.board;
+      this.isWanting = false;
+      if (this.link) this.merge(this.me, topics);
+      else this.post({ tab: this.me, topics, isSeen: !document.hidden });
+    });
   }
 
   hear({ tab, topics, isSeen, free, lead, set, said, told }) {
