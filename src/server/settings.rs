@@ -46,8 +46,8 @@ pub(super) fn name(config: &Config) -> String {
     config.server.name.clone().unwrap_or_else(machine_name)
 }
 
-/// Where its pages may connect to, as in `Settings`; they learn it from a cookie, which a script can
-/// read before it asks for anything.
+/// Where its pages may connect to, as in `Settings`; they learn it from a cookie, which a script
+/// can read before it asks for anything.
 pub(super) fn push_host(config: &Config) -> String {
     let host = config.server.push_host.as_deref();
     host.map_or_else(String::new, |host| {
