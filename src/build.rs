@@ -1,5 +1,5 @@
 //! Makes the first page one document, compressed ahead of time, the policy that lets just its style
-//! and its script run, the board profiles one table, and stamps the time of the build.
+//! and its scripts run, the board profiles one table, and stamps the time of the build.
 //!
 //! Follows RFC 1952 (gzip; no name and no time inside, so that the same sources make the same
 //! bytes), RFC 9110 section 8.8.3 (an entity tag for each coding), Content Security Policy Level 3
@@ -34,7 +34,8 @@ const PLAIN_STYLE: &str = "src/dashboard/plain.css";
 
 /// What stands for a part in the page, where the part is, and what would end it early. A part fills
 /// its element, so that its hash is the element's.
-const PARTS: [(&str, &str, &str); 2] = [
+const PARTS: [(&str, &str, &str); 3] = [
+    (">/* early.js */<", "src/dashboard/early.js", "</script"),
     (">/* style.css */<", "src/dashboard/style.css", "</style"),
     (">/* script.js */<", "src/dashboard/script.js", "</script"),
 ];
@@ -57,13 +58,13 @@ fn embed_page() {
         "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
         "the example of FIPS 180-4"
     );
-    let [style, script] = PARTS.map(|(_, path, end)| part(path, end));
-    let script = part(LIBRARY, "</script") + &script;
+    let [early, style, script] = PARTS.map(|(_, path, end)| part(path, end));
+    let early = part(LIBRARY, "</script") + &early;
     let plain_style = part(PLAIN_STYLE, "</style");
-    let page = page([&style, &script]);
+    let page = page([&early, &style, &script]);
     let mut constants = format!(
         "/// The policy of both pages.\npub(super) const POLICY: &str = {:?};\n",
-        policy([&style, &plain_style], &script)
+        policy([&style, &plain_style], [&early, &script])
     );
     constants += &asset("PAGE", &page, PAGE_GZIP_BYTES_MAX);
     for (name, path) in FILES {
@@ -101,15 +102,15 @@ fn asset(name: &str, text: &str, bytes_max: usize) -> String {
 /// picture, and ask the board, without another site's frame around them. Where a link was followed
 /// is told to the board alone: with `no-referrer` a form's Origin would be null, even to itself.
 /// The text begins with the end of a line, and ends where `connect-src` may go on.
-fn policy(styles: [&str; 2], script: &str) -> String {
+fn policy(styles: [&str; 2], scripts: [&str; 2]) -> String {
     let hash = |text: &str| format!("'sha256-{}'", base64(&sha256(text.as_bytes())));
     let [page, table] = styles.map(hash);
+    let [early, script] = scripts.map(hash);
     format!(
         "\r\nReferrer-Policy: same-origin\r\n\
          Content-Security-Policy: default-src 'none'; base-uri 'none'; form-action 'self'; \
-         frame-ancestors 'none'; img-src data:; style-src {page} {table}; script-src {}; \
-         connect-src 'self'",
-        hash(script)
+         frame-ancestors 'none'; img-src data:; style-src {page} {table}; \
+         script-src {early} {script}; connect-src 'self'"
     )
 }
 
@@ -164,9 +165,9 @@ fn profiles() -> String {
     format!("&[{}]", names.iter().map(profile).collect::<String>())
 }
 
-/// The page with its style and its script inside: exactly one of each, so that the policy can name
-/// both by their hash.
-fn page(parts: [&str; 2]) -> String {
+/// The page with its style and its scripts inside: exactly one of each, so that the policy can name
+/// all by their hash.
+fn page(parts: [&str; 3]) -> String {
     let mut page = trimmed(&read(PAGE));
     for ((marker, ..), part) in PARTS.iter().zip(parts) {
         assert_eq!(

@@ -1,9 +1,9 @@
 // The first page: follows every topic of the board, and is honest about what it does not know.
 //
-// It listens by the library (src/dashboard/encke), which stands before it in the page. It never
-// puts a value into the page as anything but text, never trusts this device's clock against the
-// board's, keeps a fixed number of bytes for each topic, and never keeps a token: that is the
-// cookie's, which no script can read.
+// It listens by the library (src/dashboard/encke), which stands before it in the page, and takes
+// over what early.js began. It never puts a value into the page as anything but text, never trusts
+// this device's clock against the board's, keeps a fixed number of bytes for each topic, and never
+// keeps a token: that is the cookie's, which no script can read.
 "use strict";
 (() => {
   const SECONDS = 120; // a chart's memory: one value for each second
@@ -52,7 +52,7 @@
     (/\d{3}|\d[a-z]\d|^([cg]pu|gpio|iio|i2c|usb|ups|adc|gps|led|pwm)$/.test(segment)
       ? segment.toUpperCase() : sentence(segment));
 
-  const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+  const plural = (count, word) => `${fixed(count, 0)} ${word}${count === 1 ? "" : "s"}`;
   const SPANS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
   function ago(ms) {
@@ -71,12 +71,11 @@
   // Units that grow a prefix: bytes by 1024, all else by 1000.
   const GROWING = /^(Ki|Mi|Gi|k|M|G)?(B|B\/s|bit\/s|Hz|W|Wh)$/;
   const FACTORS = { k: 1e3, M: 1e6, G: 1e9, Ki: 1024, Mi: 1048576, Gi: 1073741824 };
-  const formats = new Map();
 
+  // As Intl would write it, which a slow phone needs a twentieth of a second to make ready.
   function fixed(value, places) {
-    const rule = { minimumFractionDigits: places, maximumFractionDigits: places };
-    if (!formats.has(places)) formats.set(places, new Intl.NumberFormat("en", rule));
-    return formats.get(places).format(value).replace("-", "−");
+    const [whole, part] = value.toFixed(places).replace("-", "−").split(".");
+    return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (part ? `.${part}` : "");
   }
 
   const room = (size) => (size < 10 ? 3 : size < 100 ? 2 : size < 1e4 ? 1 : 0);
@@ -187,7 +186,8 @@
 
   function readTopics() {
     lists.timer = 0;
-    if (!link.open) return; // the next hello asks again
+    // The next hello asks again, or the first picture.
+    if (!link.open || (!painted && dirty.size > 0)) return;
     lists.busy = true;
     lists.last = Date.now();
     const { opened } = link;
@@ -259,20 +259,25 @@
 
   function paint() {
     const fresh = [...dirty].filter((topic) => !topic.tile);
+    const isFirst = !painted;
+    const width = fresh.length > 0 ? space() : 0;
     painting = 0;
     painted = Date.now();
     fresh.forEach(place);
     dirty.forEach(paintTopic);
     dirty.clear();
-    if (fresh.length > 0) arrange();
+    if (fresh.length > 0) arrange(width);
     paintFooter();
+    if (isFirst) wantTopics(50);
   }
 
   // Groups stand in an order that is useful on any board, then by name; the nameless one last.
   const ORDER = ["board", "system", "os", "cpu", "gpu", "thermal", "memory", "mem", "net", "disk"];
   const rank = (name) => (ORDER.includes(name) ? String(ORDER.indexOf(name)) : name || "\uffff");
   const depth = ({ name }) => `${name.split("/").length}/${name}`; // cpu/usage, then cpu/0/usage
-  const isBefore = (a, b) => a.localeCompare(b, "en", { numeric: true }) < 0;
+  // Numbers by their size: cpu/2 is before cpu/10.
+  const sortable = (name) => name.replace(/\d+/g, (digits) => digits.padStart(12, "0"));
+  const isBefore = (a, b) => sortable(a) < sortable(b);
 
   function group(name) {
     if (groups.has(name)) return groups.get(name);
@@ -438,11 +443,14 @@
       topic.parts.paths[i].setAttribute("d", d));
   }
 
+  // The width there is for them in rem. Asked before tiles are put in: after that a browser has to
+  // lay them out to answer, which takes a slow phone a tenth of a second.
+  const space = () =>
+    main.clientWidth / parseFloat(getComputedStyle(document.documentElement).fontSize);
+
   // As many columns as fit. A group takes as many as it has topics, so that small groups share a
   // row; on a phone the odd one out is made wide rather than leaving a hole.
-  function arrange() {
-    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-    const width = main.clientWidth / rem;
+  function arrange(width = space()) {
     const columns = Math.max(width < 15 ? 1 : 2, Math.floor((width + 0.75) / 10.75));
     const grid = (count) => `repeat(${count}, minmax(0, 1fr))`;
     let lone = null;
@@ -476,7 +484,8 @@
 
   function connect() {
     if (board) board.close();
-    const mine = new window.Encke(here);
+    const { board: mine, said } = window.early || { board: new window.Encke(here), said: [] };
+    window.early = null;
     board = mine;
     Object.assign(link, { phase: "connecting", open: false, opened: Date.now(), wasOpen: false });
     const hear = (type, act) => mine.addEventListener(type, ({ detail }) => {
@@ -493,6 +502,7 @@
     hear("lost", lost);
     hear("error", ({ reason }) => denied(reason));
     status();
+    said.forEach((what) => mine.dispatchEvent(what));
   }
 
   function disconnect() {
@@ -859,7 +869,7 @@
   });
 
   document.addEventListener("visibilitychange", tick);
-  addEventListener("resize", arrange);
+  addEventListener("resize", () => arrange());
   addEventListener("hashchange", fromLink);
   setInterval(tick, 1000);
   call({});

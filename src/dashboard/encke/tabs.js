@@ -90,8 +90,10 @@ export class Tabs {
       });
       return;
     }
-    const { until } = this.lease();
+    const { tab, until } = this.lease();
     if (!isStale && until > now()) return end();
+    // Where none was ever, there is nobody to wait for.
+    if (!tab) return end(true);
     // Whoever wrote last, and reads that back a moment later, has it.
     this.renew();
     setTimeout(() => end(this.lease().tab === this.me), 50 + Math.random() * 100);
@@ -134,7 +136,9 @@ export class Tabs {
   // What the connection heard.
   tell(message, before, bound) {
     this.board.hear(message, before);
-    if (!this.channel || this.batch.push([message, bound || before]) > 1) return;
+    // Whoever else listens has said so.
+    if (!this.channel || this.wants.size < 2) return;
+    if (this.batch.push([message, bound || before]) > 1) return;
     Promise.resolve().then(() => {
       this.post({ lead: this.me, told: this.batch });
       this.batch = [];
