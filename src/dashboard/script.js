@@ -41,8 +41,8 @@
 
   // ---- Words and numbers -------------------------------------------------------------------
 
-  const TITLES = new Map(Object.entries({ net: "Network", mem: "Memory", hwmon: "Hardware",
-    os: "System", w1: "1-Wire", "": "Other" }));
+  const TITLES = new Map(Object.entries({ net: "Network", wifi: "Wi-Fi", mem: "Memory",
+    hwmon: "Hardware", os: "System", w1: "1-Wire", "": "Other" }));
   const sentence = (word) => {
     const spaced = word.replace(/[_-]+/g, " ").trim() || word;
     return capital(spaced);
@@ -187,7 +187,7 @@
   function readTopics() {
     lists.timer = 0;
     // The next hello asks again, or the first picture.
-    if (!link.open || (!painted && dirty.size > 0)) return;
+    if (!link.open || (!painted && link.phase === "catching")) return;
     lists.busy = true;
     lists.last = Date.now();
     const { opened } = link;
@@ -268,7 +268,9 @@
     dirty.clear();
     if (fresh.length > 0) arrange(width);
     paintFooter();
-    if (isFirst) wantTopics(50);
+    if (!isFirst) return;
+    setTimeout(() => performance.mark("first value")); // seen by then: a task of its own
+    wantTopics(50);
   }
 
   // Groups stand in an order that is useful on any board, then by name; the nameless one last.
@@ -439,7 +441,8 @@
     const [last, value] = points.pop();
     const tip = x(topic.state === "ok" ? end : last);
     trace += `H${tip}`;
-    [`${trace}V36H${left}Z`, trace, `M${tip} ${y(value)}h0`].forEach((d, i) =>
+    const edge = topic.state === "ok" ? "H120" : "";
+    [`${trace}${edge}V36H${left}Z`, trace, `M${tip} ${y(value)}h0`].forEach((d, i) =>
       topic.parts.paths[i].setAttribute("d", d));
   }
 
@@ -588,7 +591,8 @@
     const ms = Math.max(1, Math.round(delay.ms));
     const took = ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`;
     const isKnown = link.open && delay.ms >= 0;
-    text($("way"), [WAYS[link.transport], isKnown && took].filter(Boolean).join(" · "));
+    const way = link.open && WAYS[link.transport];
+    text($("way"), [way, isKnown && took].filter(Boolean).join(" · "));
   }
 
   // Catch-up has no end mark: it is over at the head that /topics named, or when it is quiet.
@@ -605,6 +609,7 @@
     Object.assign(link, { phase: "live", reason: "" });
     paintFooter();
     status();
+    if (!painted) wantTopics(0);
     meet();
     welcome();
   }
