@@ -32,8 +32,8 @@ export class Board {
     this.url = `http://127.0.0.1:${port}`;
   }
 
-  /** Serves with `config` (TOML), or without any: the defaults. */
-  static async start(port, config) {
+  /** Serves with `config` (TOML), or without any: the defaults; `flags` as on the command line. */
+  static async start(port, config, flags = []) {
     const binary = process.env.ENCKE_BIN;
     assert.ok(binary, "set ENCKE_BIN to the path of the binary to test");
     const board = new Board(port ?? (await freePort()));
@@ -42,7 +42,7 @@ export class Board {
       mkdirSync(path.join(board.home, "encke"));
       writeFileSync(path.join(board.home, "encke", "encke.toml"), config);
     }
-    board.child = spawn(binary, ["serve", "--listen", `127.0.0.1:${board.port}`], {
+    board.child = spawn(binary, ["serve", "--listen", `127.0.0.1:${board.port}`, ...flags], {
       env: { ...process.env, XDG_CONFIG_HOME: board.home }, // no configuration but this
       stdio: ["ignore", "ignore", "inherit"],
     });
