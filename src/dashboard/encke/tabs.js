@@ -20,7 +20,7 @@ export class Tabs {
   }
 
   begin() {
-    if (!this.isShared) return this.lead();
+    if (!this.isShared) return this.assume();
     this.channel = new BroadcastChannel(this.name);
     this.channel.onmessage = ({ data }) => this.hear(data);
     this.heard = now();
@@ -78,7 +78,7 @@ export class Tabs {
     this.isClaiming = true;
     const end = (isMine) => {
       this.isClaiming = false;
-      if (isMine && this.channel && !this.link) this.lead();
+      if (isMine && this.channel && !this.link) this.assume();
     };
     if (locks) {
       locks.request(this.name, isStale ? { steal: true } : { ifAvailable: true }, (lock) => {
@@ -103,12 +103,11 @@ export class Tabs {
     return store((s) => JSON.parse(s.getItem(this.name))) || {};
   }
 
-  renew(until) {
-    store((s) => s.setItem(this.name, JSON.stringify({ tab: this.me,
-      until: until === undefined ? now() + LEASE_MS : until })));
+  renew(until = now() + LEASE_MS) {
+    store((s) => s.setItem(this.name, JSON.stringify({ tab: this.me, until })));
   }
 
-  lead() {
+  assume() {
     this.link = new Link(this.board, this);
     this.link.id = this.board.id;
     if (this.channel) this.renew();
