@@ -3,7 +3,7 @@
 //
 // The real page in a real browser, against the real binary on the files of a Raspberry Pi
 // (tests/fixtures/sys), which this moves. It takes two minutes: charts have to be lived through.
-import { cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,9 +19,19 @@ const STEP_MS = 500;
 const PHONE = { deviceScaleFactor: 2 };
 const DESKTOP = { viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1 };
 
+const root = mkdtempSync(path.join(tmpdir(), "encke-pictures-"));
+const SOIL = `while cat ${root}/soil 2>/dev/null || [ -d ${root} ]; do sleep 2; done`;
 const CONFIG = `
 [server]
 hosts = ["${NAME}"]
+[[source]]
+kind = "exec"
+command = ["/bin/sh", "-c", "${SOIL}"]
+stream = true
+stale = 6
+topic = "greenhouse/soil"
+label = "Soil moisture"
+unit = "%"
 [[topic]]
 match = "iio/bme280/temperature"
 rename = "greenhouse/temperature"
@@ -35,15 +45,10 @@ match = "iio/bme280/pressure"
 rename = "greenhouse/pressure"
 label = "Air pressure"
 [[topic]]
-match = "greenhouse/soil"
-label = "Soil moisture"
-unit = "%"
-[[topic]]
 match = "greenhouse/lamp"
 label = "Lamp"
 `;
 
-const root = mkdtempSync(path.join(tmpdir(), "encke-pictures-"));
 for (const fixture of ["proc-basic", "board-pi-4"]) {
   cpSync(path.join(FIXTURES, fixture), root, { recursive: true });
 }
@@ -51,16 +56,17 @@ const BME280 = "sys/devices/platform/soc/3f804000.i2c/i2c-1/1-0076/iio:device0";
 cpSync(path.join(FIXTURES, "iio-pi", BME280), path.join(root, "sys/bus/iio/devices/iio:device0"),
   { recursive: true });
 mkdirSync(path.join(root, "proc/net"), { recursive: true });
-/** At once, as the kernel's files change: never half of it. */
+/** Over what is there, which is as long: the board keeps files open, and must not find one empty. */
 function write(file, text) {
-  writeFileSync(path.join(root, "new"), text);
-  renameSync(path.join(root, "new"), path.join(root, file));
+  const to = path.join(root, file);
+  writeFileSync(to, text, { flag: began && existsSync(to) ? "r+" : "w" });
 }
 
 /** A figure that goes up and down around `middle` by `size`, the same in each run. */
 const wave = (s, middle, size, period) => middle
   + size * (0.85 * Math.sin((2 * Math.PI * s) / period) + 0.15 * Math.sin(s / 0.9));
 let isOut = false; // the sensor
+let began = 0;
 const sums = { busy: 61900, idle: 1480377, received: 4294960000, sent: 812004417 };
 
 /** What the board reads `s` seconds after the start. */
@@ -82,22 +88,20 @@ function move(s) {
   write("sys/class/thermal/thermal_zone0/temp", `${Math.round(wave(s, 48.6, 1.9, 36) * 1000)}\n`);
   const sensor = "sys/bus/iio/devices/iio:device0";
   if (isOut) return;
+  write("soil", `${wave(s, 43, 1.5, 52).toFixed(1)}\n`);
   write(`${sensor}/in_temp_input`, `${Math.round(wave(s, 24.7, 0.4, 60) * 1000)}\n`);
   write(`${sensor}/in_humidityrelative_input`, `${Math.round(wave(s, 61, 2.2, 44) * 1000)}\n`);
   write(`${sensor}/in_pressure_input`, `${wave(s, 101.32, 0.02, 70).toFixed(4)}\n`);
 }
 
-const began = Date.now();
-const seconds = () => (Date.now() - began) / 1000;
 move(0);
+began = Date.now();
+const seconds = () => (Date.now() - began) / 1000;
 const board = await Board.start(undefined, CONFIG, ["--sys-root", root]);
 const browser = await launch([`--host-resolver-rules=MAP ${NAME} 127.0.0.1`]);
 const link = await Link.to(board);
 const mover = setInterval(() => move(seconds()), STEP_MS);
-const publish = () => Promise.all([
-  board.publish("greenhouse/soil", Number(wave(seconds(), 43, 1.5, 52).toFixed(1))),
-  board.publish("greenhouse/lamp", Math.floor(seconds() / 13) % 2 === 0),
-]);
+const publish = () => board.publish("greenhouse/lamp", Math.floor(seconds() / 13) % 2 === 0);
 let publisher = setInterval(() => publish().catch(() => {}), 2000);
 
 mkdirSync(PICTURES, { recursive: true });
@@ -171,12 +175,14 @@ try {
   await shoot(desk, "desktop");
   await shoot(night, "desktop-dark");
 
-  // A sensor that is pulled out.
+  // A sensor that is pulled out, and one that says nothing more.
   const sensor = path.join(root, "sys/bus/iio/devices/iio:device0");
   isOut = true;
   rmSync(path.join(sensor, "in_temp_input"));
   rmSync(path.join(sensor, "in_humidityrelative_input"));
+  rmSync(path.join(root, "soil"));
   await tile(light, "greenhouse/temperature").getByText("error").waitFor({ timeout: 40_000 });
+  await tile(light, "greenhouse/soil").getByText("stale").waitFor({ timeout: 40_000 });
   await sleep(3000);
   await light.evaluate(() => document.getElementById("group-greenhouse").scrollIntoView());
   await light.evaluate(() => scrollBy(0, -110)); // out from under the header
@@ -189,7 +195,7 @@ try {
   await saysInHeader(light, /Disconnected/);
   clearInterval(publisher);
   const events = Array.from({ length: 25_000 }, (_, i) =>
-    ({ topic: "greenhouse/soil", value: 43 + (i % 10) / 10 }));
+    ({ topic: "greenhouse/lamp", value: i % 2 === 0 }));
   await board.publishMany(events);
   link.mend();
   await saysInHeader(light, /Missed/, 20_000);
