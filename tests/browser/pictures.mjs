@@ -56,7 +56,7 @@ const BME280 = "sys/devices/platform/soc/3f804000.i2c/i2c-1/1-0076/iio:device0";
 cpSync(path.join(FIXTURES, "iio-pi", BME280), path.join(root, "sys/bus/iio/devices/iio:device0"),
   { recursive: true });
 mkdirSync(path.join(root, "proc/net"), { recursive: true });
-/** Over what is there, which is as long: the board keeps files open, and must not find one empty. */
+/** Over what is there, which is as long: the board keeps files open, and finds none empty. */
 function write(file, text) {
   const to = path.join(root, file);
   writeFileSync(to, text, { flag: began && existsSync(to) ? "r+" : "w" });
