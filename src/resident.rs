@@ -64,10 +64,13 @@ fn range(line: &str) -> Option<Range<usize>> {
     Some(number(start)?..number(end)?)
 }
 
-/// The mapping that a line of /proc/PID/maps describes, if it has these rights and this address.
+/// The mapping of a file that a line of /proc/PID/maps describes, if it has these rights and this
+/// address.
 fn mapping(line: &str, rights: &str, address: usize) -> Option<Range<usize>> {
-    let has_rights = line.split_once(' ')?.1.starts_with(rights);
-    range(line).filter(|range| has_rights && range.contains(&address))
+    let mut words = line.split_ascii_whitespace();
+    // Of a file, or there is nothing that it could come back from.
+    let is_it = words.nth(1)? == rights && words.nth(2)? != "0";
+    range(line).filter(|range| is_it && range.contains(&address))
 }
 
 #[allow(unsafe_code)]
@@ -102,6 +105,10 @@ mod tests {
         );
         assert_eq!(
             mapping(&line.replace("r-xp", "rwxp"), "r-xp", 0x40_1000),
+            None
+        );
+        assert_eq!(
+            mapping(&line.replace("173521", "0"), "r-xp", 0x40_1000),
             None
         );
         assert_eq!(mapping("nonsense", "r-xp", 0), None);

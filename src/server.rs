@@ -482,6 +482,7 @@ impl Server {
             entry.label = heapless::String::try_from(about.label.as_str()).unwrap_or_default();
             entry.unit = heapless::String::try_from(about.unit.as_str()).unwrap_or_default();
             entry.limits = about.limits;
+            entry.measured = true;
         }
     }
 

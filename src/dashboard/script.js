@@ -211,7 +211,7 @@
     const now = Date.now();
     const present = new Set();
     clock.clear();
-    for (const { event, unit, label, limits, age, writable } of list.topics) {
+    for (const { event, unit, label, limits, age, writable, measured } of list.topics) {
       const topic = found(event.topic);
       const kind = kindOf(event);
       const shift = now - age * 1000 - event[kind];
@@ -221,7 +221,7 @@
       if (topic.id === "") take(event);
       if (topic.id === event.id) topic.at = now - age * 1000;
       Object.assign(topic, { unit: unit || "", label: label || "", limits: limits || {},
-        own: writable || label === topic.name });
+        own: writable || !measured });
       topic.listed = true;
       touch(topic);
     }
@@ -390,10 +390,13 @@
     board.publish(topic.name, mine.wanted).then(({ id }) => {
       mine.id = id;
       turned(topic);
-    }, ({ message }) => {
+    }, ({ status, message }) => {
       if (topic.turn !== mine) return;
-      Object.assign(mine, { word: "failed", until: Date.now() + NOTICE_MS });
-      notice(`${called(topic)} was not switched: ${message}`);
+      // Without an answer it may be switched all the same: what the board tells counts.
+      const isSo = !status && topic.value === mine.wanted;
+      if (!isSo) notice(`${called(topic)} ${status ? "was not" : "may not be"} switched: ${message}`);
+      Object.assign(mine, { word: isSo ? "confirmed" : "failed",
+        until: Date.now() + (isSo ? CONFIRMED_MS : NOTICE_MS) });
       touch(topic);
     });
   }
@@ -401,9 +404,11 @@
   // Whether the event that was asked for is here, or one after it.
   function turned(topic) {
     const { turn: now, id } = topic;
-    if (!now || now.word !== "pending" || !now.id || logOf(now.id) !== logOf(id)
-      || sequence(id) < sequence(now.id)) return;
-    Object.assign(now, { word: "confirmed", until: Date.now() + CONFIRMED_MS });
+    // Of another log: the board started again, and tells what is so now.
+    const isThere = now && now.id && (logOf(now.id) !== logOf(id) || sequence(id) >= sequence(now.id));
+    if (!isThere || now.word !== "pending") return;
+    Object.assign(now, topic.value === now.wanted
+      ? { word: "confirmed", until: Date.now() + CONFIRMED_MS } : { word: "", until: 0 });
     touch(topic);
   }
 
@@ -487,7 +492,9 @@
 
   function connect() {
     if (board) board.close();
-    const { board: mine, said } = window.early || { board: new window.Encke(here), said: [] };
+    // Only this name has the cookie of who is signed in.
+    const home = me.name ? { push: here } : {};
+    const { board: mine, said } = window.early || { board: new window.Encke(here, home), said: [] };
     window.early = null;
     board = mine;
     Object.assign(link, { phase: "connecting", open: false, opened: Date.now(), wasOpen: false });
@@ -635,7 +642,10 @@
   function meet() {
     if (me.known) return;
     me.known = true;
-    ask("session").then(met, ({ status }) => { me.known = status === 401; });
+    ask("session").then((session) => {
+      met(session);
+      if (session.name && /encke_push=/.test(document.cookie)) connect();
+    }, ({ status }) => { me.known = status === 401; });
   }
 
   function met(session) {
@@ -830,7 +840,7 @@
   function welcome() {
     if (isWelcome) return;
     isWelcome = true;
-    $("help").open = kept((store) => store.getItem("encke help")) === null;
+    $("help").open = $("help").open || kept((store) => store.getItem("encke help")) === null;
   }
 
   $("help").addEventListener("toggle", () => {

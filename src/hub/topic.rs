@@ -50,6 +50,8 @@ pub struct Topic {
     pub unit: Words,
     /// When its value is no longer ordinary.
     pub limits: Limits,
+    /// Whether a source of this board's describes it: nobody else is to write it.
+    pub measured: bool,
     /// The sequence of its newest event.
     pub last: Seq,
     /// The sequence of its newest event that left the log and is no longer its last, 0 when none.
@@ -183,6 +185,7 @@ impl Topics {
             label,
             unit,
             limits: Limits::default(),
+            measured: false,
             last: 0,
             overwritten: 0,
             updated_ms: 0,

@@ -79,7 +79,10 @@ fn list_item(
     put_limits(&topic.limits, out)?;
     out.put(br#","age":"#)?;
     put_seconds(context.now.ms.saturating_sub(topic.updated_ms), out)?;
-    out.put(br#","writable":false,"subscribers":"#)?;
+    out.put::<[u8]>(match topic.measured {
+        true => br#","writable":false,"measured":true,"subscribers":"#,
+        false => br#","writable":false,"subscribers":"#,
+    })?;
     out.put_u64(hub.audiences.counted((item - 1) as u16).into())?;
     out.put(b"}").map(|()| Item::Row)
 }

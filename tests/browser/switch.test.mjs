@@ -16,7 +16,9 @@ before(async () => {
   browser = await launch([`--host-resolver-rules=MAP ${NAME} 127.0.0.1`]);
   const sha256 = createHash("sha256").update(SECRET).digest("hex");
   board = await Board.start(undefined, `[server]\nhosts = ["${NAME}"]\n[[token]]\nname = "hall"
-sha256 = "${sha256}"\nread = ["#"]\nwrite = ["hall/#"]\n`);
+sha256 = "${sha256}"\nread = ["#"]\nwrite = ["hall/#"]
+[[topic]]\nmatch = "hall/door"\nlabel = "Front door"
+[[source]]\nkind = "exec"\ncommand = ["echo", "true"]\ntopic = "hall/full"\n`);
 });
 
 after(async () => {
@@ -102,7 +104,9 @@ test("there are switches for what may be written alone", async () => {
   });
   await withPage(`${byName()}#token=hall.${SECRET}`, async (page) => {
     await knob(page, "hall/door").waitFor();
-    for (const topic of ["attic/door", "hall/count"]) {
+    // What a sensor measures is the sensor's.
+    await tile(page, "hall/full").waitFor();
+    for (const topic of ["attic/door", "hall/count", "hall/full"]) {
       assert.equal(await knob(page, topic).isVisible(), false, topic);
     }
     await knob(page, "hall/door").click();

@@ -21,6 +21,8 @@ const MISSED_MS = 1e3;
 // What may mean that the device or the page slept, or woke.
 const SIGNS = ["visibilitychange", "freeze", "resume", "pagehide", "pageshow", "online"];
 
+const isHeard = ({ act }) => act !== none;
+
 // An EventTarget, also where none can be made.
 const Target = (() => {
   try {
@@ -48,8 +50,8 @@ export class Encke extends Target {
     const { push } = this.options;
     this.isForeign = new URL(push || this.base).origin !== origin;
     // The board's other name, if it has one; see push_host.
-    const [, host] = (!push && !this.isForeign && /\bencke_push=([^;]+)/.exec(document.cookie)) || [];
-    this.spare = host && this.base;
+    const [, host] = (!push && !this.isForeign && /(?:^|; )encke_push=([^;]+)/.exec(document.cookie)) || [];
+    this.spare = host;
     this.push = (push || (host ? this.base.replace(origin, `${protocol}//${host}`) : this.base))
       .replace(/\/?$/, "/");
     this.bearer = this.isForeign && this.options.token;
@@ -98,21 +100,22 @@ export class Encke extends Target {
   // Calls `act(event)` for the newest event of each topic, and for all that come; what is
   // returned ends that.
   on(pattern, act) {
-    if (this.state === "closed") return none;
     const listener = { pattern, act };
     const before = this.topics;
     const isFirst = !before.length && !this.listeners.length;
     const isKnown = !isFirst && this.isIn(before, pattern);
-    this.listeners.push(listener);
+    this.listeners = this.listeners.filter(isHeard).concat(listener);
     this.values.forEach((event) => matches(pattern, event.topic) && call(act, event));
     if (!isKnown) {
       if (this.id || this.pending) this.news.push({ pattern, before });
       this.tabs.want();
     }
     return () => {
-      this.listeners = this.listeners.filter((one) => one !== listener);
-      // Of nothing at all there is no connection: it stays as it is.
-      if (this.topics.length) this.tabs.want();
+      listener.act = none;
+      const rest = this.listeners.filter(isHeard);
+      // Nothing at all would be everything: then the last one's topic stays, unheard.
+      if (rest.length || this.options.topics) this.listeners = rest;
+      this.tabs.want();
       this.values.forEach((_, topic) => this.hasTopic(topic) || this.values.delete(topic));
     };
   }
@@ -138,7 +141,7 @@ export class Encke extends Target {
   more(pattern, before) {
     this.ask([pattern], "", ({ events }) => events.forEach((event) =>
       // What is newer comes by the connection, with all that was before it.
-      before.some((one) => matches(one, event.topic)) || serial(event.id) > serial(this.id)
+      !this.hasTopic(event.topic) || before.some((one) => matches(one, event.topic)) || serial(event.id) > serial(this.id)
         || this.show(event)));
   }
 

@@ -135,6 +135,7 @@ export class Link {
     const pause = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * Math.pow(2, this.attempt));
     this.halt("waiting");
     this.attempt += 1;
+    this.hasty = 0;
     this.why = reason;
     // Later than was said, and unevenly: many were refused in one moment.
     this.retryAt = now() + (retry ? retry + Math.random() * Math.min(retry, 30e3) : uneven(pause));
@@ -143,13 +144,7 @@ export class Link {
 
   // The way in use ended, was refused, or (`isSilent`) is dead.
   over(answer, isSilent) {
-    const { isOpen, board } = this;
-    // The other name is no use: nobody resolves it, or it needs what only this one has.
-    if (!isOpen && board.spare) {
-      board.push = board.spare;
-      board.spare = "";
-      return this.open();
-    }
+    const { isOpen } = this;
     const isEarly = !isOpen || now() - this.opened < EARLY_MS;
     const why = isOpen || isSilent ? `${this.way} ${isSilent ? "went silent" : "was cut off"}` : "";
     this.halt("connecting");
@@ -166,14 +161,21 @@ export class Link {
   }
 
   patience() {
-    if (this.hasty) return WAKE_ANSWER_MS;
+    if (this.hasty) return WAKE_ANSWER_MS * (WAKE_TRIES + 1 - this.hasty);
     return this.attempt < 2 ? FIRST_ANSWER_MS : ANSWER_MS;
   }
 
   judge({ status, reason, retry }, strikes, why) {
+    const { board } = this;
     if (status === 401 || status === 403) return this.refuse(status, reason);
     // Of another site nothing tells a board that is away from one that may not be read.
-    const isThere = status === 200 || (this.board.isForeign && !this.isReadable && !status);
+    const isThere = status === 200 || (board.isForeign && !this.isReadable && !status);
+    // The other name is no use: nobody resolves it, or the page is not in cors.
+    if (isThere && strikes && board.spare) {
+      board.push = board.base;
+      board.spare = "";
+      return this.open();
+    }
     const words = why || (isThere ? `${this.way} was refused` : "no answer");
     if (this.back) return this.turnBack(words);
     if (isThere) this.strikes += strikes;
@@ -211,7 +213,7 @@ export class Link {
     if (this.retryAt && at >= this.retryAt) return this.open();
     if (this.stop === none) return undefined;
     if (at - this.heard > (this.isOpen ? this.board.options.silence || SILENCE_MS : this.patience())) {
-      if (this.hasty && !this.isOpen) {
+      if (this.hasty) {
         this.hasty -= 1;
         return this.open();
       }
@@ -238,8 +240,8 @@ export class Link {
     return this.resume(slept_ms || 1);
   }
 
-  resume(slept_ms) {
-    if (slept_ms) {
+  resume(slept_ms, isAgain) {
+    if (slept_ms && !isAgain) {
       this.why = "waking up";
       this.hasty = WAKE_TRIES;
     }
@@ -250,7 +252,10 @@ export class Link {
       { patience: this.patience() }, ({ json }) => {
         if (json) answered((message) => this.take(message, json.last), json);
         // Whoever was told may have ended this.
-        if (this.stop === mine) this.open();
+        if (this.stop !== mine) return undefined;
+        if (json || !this.hasty) return this.open();
+        this.hasty -= 1;
+        return this.resume(slept_ms, true);
       });
     this.stop = mine;
     return undefined;

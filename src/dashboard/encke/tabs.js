@@ -187,7 +187,7 @@ export class Tabs {
     if (this.link) this.link.halt("asleep");
     this.resign();
     if (this.channel) this.channel.close();
-    this.channel = null;
+    this.channel = this.link = null;
   }
 
   // Whoever is seen leads, or follows one that is.
