@@ -129,7 +129,8 @@
     if (!topics.has(name)) {
       topics.set(name, { name, unit: "", label: "", limits: {}, value: null, state: "ok", id: "",
         at: 0, stamp: 0, pace: 0, decimals: 0, listed: false, visible: true, leave: 0, tile: null,
-        parts: null, turn: null, own: false, values: new Float64Array(SECONDS).fill(NaN), second: 0 });
+        parts: null, turn: null, own: false, second: 0,
+        values: new Float64Array(SECONDS).fill(NaN) });
       wantTopics(1000);
     }
     return topics.get(name);
@@ -394,7 +395,8 @@
       if (topic.turn !== mine) return;
       // Without an answer it may be switched all the same: what the board tells counts.
       const isSo = !status && topic.value === mine.wanted;
-      if (!isSo) notice(`${called(topic)} ${status ? "was not" : "may not be"} switched: ${message}`);
+      const how = status ? "was not" : "may not be";
+      if (!isSo) notice(`${called(topic)} ${how} switched: ${message}`);
       Object.assign(mine, { word: isSo ? "confirmed" : "failed",
         until: Date.now() + (isSo ? CONFIRMED_MS : NOTICE_MS) });
       touch(topic);
@@ -405,8 +407,8 @@
   function turned(topic) {
     const { turn: now, id } = topic;
     // Of another log: the board started again, and tells what is so now.
-    const isThere = now && now.id && (logOf(now.id) !== logOf(id) || sequence(id) >= sequence(now.id));
-    if (!isThere || now.word !== "pending") return;
+    if (!now || !now.id || now.word !== "pending") return;
+    if (logOf(now.id) === logOf(id) && sequence(id) < sequence(now.id)) return;
     Object.assign(now, topic.value === now.wanted
       ? { word: "confirmed", until: Date.now() + CONFIRMED_MS } : { word: "", until: 0 });
     touch(topic);

@@ -16,6 +16,7 @@ const CPU_TIMES = 6; // slower than a computer on a desk with this index: a chea
 const DESK_INDEX = 1400;
 
 const SCORE_MIN = 0.95;
+const LOOKS_MAX = 3;
 const CATEGORIES = ["accessibility", "best-practices", "performance"];
 
 let browser;
@@ -97,10 +98,14 @@ async function judged(url) {
 }
 
 async function isGood(url) {
-  const { scores, lost } = await judged(url);
-  console.log(`${scores.join(" ")}\n${lost}`);
-  for (const [name, score] of scores) {
-    assert.ok(score >= SCORE_MIN, `${name} is ${score} of at least ${SCORE_MIN}:\n${lost}`);
+  // What else this computer does can only make it slower: one look of three is enough.
+  for (let looks = 1; ; looks += 1) {
+    const { scores, lost } = await judged(url);
+    console.log(`${scores.join(" ")}\n${lost}`);
+    const bad = scores.filter(([, score]) => score < SCORE_MIN).map(([name]) => name);
+    if (bad.length === 0) return;
+    const mayBeNoise = bad.join() === "performance" && looks < LOOKS_MAX;
+    assert.ok(mayBeNoise, `${bad} of at least ${SCORE_MIN}: ${scores.join(" ")}\n${lost}`);
   }
 }
 

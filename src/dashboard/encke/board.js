@@ -50,7 +50,7 @@ export class Encke extends Target {
     const { push } = this.options;
     this.isForeign = new URL(push || this.base).origin !== origin;
     // The board's other name, if it has one; see push_host.
-    const [, host] = (!push && !this.isForeign && /(?:^|; )encke_push=([^;]+)/.exec(document.cookie)) || [];
+    const [, host] = (!push && !this.isForeign && /\bencke_push=([^;]+)/.exec(document.cookie)) || [];
     this.spare = host;
     this.push = (push || (host ? this.base.replace(origin, `${protocol}//${host}`) : this.base))
       .replace(/\/?$/, "/");
@@ -74,7 +74,7 @@ export class Encke extends Target {
       ({ status, reason, retry }) => {
         if (this.state === "closed") return;
         if (status === 200) return this.listen();
-        if (status && status < 500 && status !== 429) return this.refuse(status, reason);
+        if (status >= 400 && status < 500 && status !== 429) return this.refuse(status, reason);
         setTimeout(() => this.begin(), retry || uneven(RETRY_MAX_MS));
       });
   }
