@@ -7,7 +7,6 @@ on an emulated processor, whose emulator has none.
 """
 
 import ctypes
-import errno
 import hashlib
 import json
 import os
@@ -279,9 +278,8 @@ class ProgramTest(unittest.TestCase):
             pid = server.value("pid")["value"]
             os.kill(pid, 0)
             self.assertEqual(server.end(), 0)
-        with self.assertRaises(OSError) as gone:
-            os.kill(pid, 0)
-        self.assertEqual(gone.exception.errno, errno.ESRCH)
+        # It was told to end before the server did; whoever inherits it buries it when it likes.
+        common.wait_until(lambda: not runs(pid), seconds=2, what=f"the end of {pid}")
 
     def test_a_start_that_is_denied_is_said_with_its_reason(self):
         config = '[[source]]\nkind = "exec"\ncommand = ["sh", "-c", "echo 1 > \\"$0\\"", "{}"]\n'
@@ -290,6 +288,15 @@ class ProgramTest(unittest.TestCase):
             said = lambda: "Permission denied" in server.told()
             common.wait_until(said, what=f"the complaint:\n{server.told()}")
         self.assertEqual(list(outside.path.iterdir()), [])
+
+
+def runs(pid):
+    """Whether there is such a process that has not ended."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 # For each folder a line: "try/NUMBER 1" if a file could be made there.
