@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { deflateSync } from "node:zlib";
 import { Board, launch, phone, shot } from "./harness.mjs";
+import { chunk } from "./png.mjs";
 
 const SIDE = 48;
 
@@ -18,23 +19,6 @@ after(async () => {
   await board?.kill();
   await browser?.close();
 });
-
-function crc32(bytes) {
-  let crc = ~0;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit += 1) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
-  }
-  return ~crc >>> 0;
-}
-
-function chunk(name, data) {
-  const body = Buffer.concat([Buffer.from(name), data]);
-  const frame = Buffer.alloc(8);
-  frame.writeUInt32BE(data.length, 0);
-  frame.writeUInt32BE(crc32(body), 4);
-  return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)]);
-}
 
 /** A PNG of one colour; not compressed if it is to be large. */
 function png([red, green, blue], side = SIDE, level = 9) {

@@ -7,8 +7,9 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } fro
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { crc32, deflateSync } from "node:zlib";
+import { deflateSync } from "node:zlib";
 import { Board, Link, launch, live, phone, saysInHeader, sleep, tile } from "./harness.mjs";
+import { chunk } from "./png.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const PICTURES = path.join(HERE, "pictures");
@@ -146,14 +147,6 @@ async function small(page, png) {
   return Buffer.concat([Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), chunk("IHDR", header),
     chunk("PLTE", Buffer.from(palette.flatMap(parts))),
     chunk("IDAT", deflateSync(rows, { level: 9 })), chunk("IEND", Buffer.alloc(0))]);
-}
-
-function chunk(name, data) {
-  const body = Buffer.concat([Buffer.from(name), data]);
-  const frame = Buffer.alloc(8);
-  frame.writeUInt32BE(data.length, 0);
-  frame.writeUInt32BE(crc32(body), 4);
-  return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)]);
 }
 
 async function open(options, url) {
