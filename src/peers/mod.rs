@@ -131,7 +131,7 @@ pub struct Settings {
     /// The board's name, for pages.
     pub board: String,
     /// Where pages may connect to besides this board: sources of a content security policy, each
-    /// behind a space; empty for nowhere.
+    /// behind a space, and the cookie's line by which a page learns it; empty for nowhere.
     pub push_host: &'static str,
     /// Rights.
     pub policy: Policy,
