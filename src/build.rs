@@ -3,9 +3,9 @@
 //!
 //! Follows RFC 1952 (gzip; no name and no time inside, so that the same sources make the same
 //! bytes), RFC 9110 section 8.8.3 (an entity tag for each coding), Content Security Policy Level 3
-//! sections 2.3.1 and 6 (sources by their hash) and FIPS 180-4 (SHA-256). It never minifies: it
-//! drops indentation, blank lines and whole-line comments, which no reader of the sent page misses,
-//! and it never asks the network.
+//! sections 2.3.1 and 6 (sources by their hash) and FIPS 180-4 (SHA-256). It never minifies: that is
+//! done beforehand by scripts/bundle. It drops indentation, blank lines and whole-line comments of
+//! the rest, which no reader of the sent page misses, and it never asks the network.
 
 use flate2::{Compression, write::GzEncoder};
 use std::io::Write;
@@ -20,7 +20,7 @@ const PAGE_GZIP_BYTES_MAX: usize = 30 * 1024;
 const LIBRARY_GZIP_BYTES_MAX: usize = 6 * 1024;
 
 const PAGE: &str = "src/dashboard/index.html";
-/// Made by scripts/library.
+/// Made by scripts/bundle, like the others with `.min`.
 const LIBRARY: &str = "src/dashboard/encke.min.js";
 /// Files that are sent as they are.
 const FILES: [(&str, &str); 4] = [
@@ -36,8 +36,8 @@ const PLAIN_STYLE: &str = "src/dashboard/plain.css";
 /// its element, so that its hash is the element's.
 const PARTS: [(&str, &str, &str); 3] = [
     (">/* early.js */<", "src/dashboard/early.js", "</script"),
-    (">/* style.css */<", "src/dashboard/style.css", "</style"),
-    (">/* script.js */<", "src/dashboard/script.js", "</script"),
+    (">/* style.css */<", "src/dashboard/style.min.css", "</style"),
+    (">/* page.js */<", "src/dashboard/page.min.js", "</script"),
 ];
 
 /// Two packages are built from this folder, each with what it embeds.
@@ -59,7 +59,7 @@ fn embed_page() {
         "the example of FIPS 180-4"
     );
     let [early, style, script] = PARTS.map(|(_, path, end)| part(path, end));
-    let early = part(LIBRARY, "</script") + &early;
+    let script = part(LIBRARY, "</script") + &script;
     let plain_style = part(PLAIN_STYLE, "</style");
     let page = page([&early, &style, &script]);
     let mut constants = format!(

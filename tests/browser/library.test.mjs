@@ -680,8 +680,8 @@ test("as a module, and what is served is small, of its sources, and ECMAScript 2
     }
     assert.throws(() => parse("a?.b", { ecmaVersion: 2015 }), "the parser knows what is newer");
     assert.ok(gzipSync(text, { level: 9 }).length < 6144);
-    const { status: same } = spawnSync("bash", ["scripts/library", "--check"], { cwd: ROOT });
-    assert.equal(same, 0, "run scripts/library");
+    const { status: same } = spawnSync("bash", ["scripts/bundle", "--check"], { cwd: ROOT });
+    assert.equal(same, 0, "run scripts/bundle");
     assert.match(await (await get("/encke.d.ts")).text(), /export class Encke extends EventTarget/);
     const again = await fetch(`${board.url}/encke.js`,
       { headers: { "If-None-Match": answer.headers.get("etag"), "Accept-Encoding": "identity" } });

@@ -125,6 +125,7 @@ test("a board that dies is missed, and one that restarts is said so", () =>
       await mortal.kill();
       const words = /Disconnected, trying again.* — showing values from \d+ s ago/;
       await saysInHeader(page, words, 5000);
+      await page.locator("#way").getByText("SSE · – ms").waitFor();
       await sleep(1500);
       await shot(page, "disconnected");
       mortal = await Board.start(mortal.port);

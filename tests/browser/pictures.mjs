@@ -3,6 +3,7 @@
 //
 // The real page in a real browser, against the real binary on the files of a Raspberry Pi
 // (tests/fixtures/sys), which this moves. It takes two minutes: charts have to be lived through.
+import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -19,12 +20,21 @@ const CHART_S = 45;
 const STEP_MS = 500;
 const PHONE = { deviceScaleFactor: 2 };
 const DESKTOP = { viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1 };
+const DARK = { colorScheme: "dark" };
+const SCREENS = { phone: PHONE, "phone-dark": { ...PHONE, ...DARK }, desktop: DESKTOP,
+  "desktop-dark": { ...DESKTOP, ...DARK } };
+const SECRET = "q7Zk2vN0w4"; // of a board that is gone in two minutes
 
 const root = mkdtempSync(path.join(tmpdir(), "encke-pictures-"));
 const SOIL = `while cat ${root}/soil 2>/dev/null || [ -d ${root} ]; do sleep 2; done`;
 const CONFIG = `
 [server]
 hosts = ["${NAME}"]
+[[token]]
+name = "gardener"
+sha256 = "${createHash("sha256").update(SECRET).digest("hex")}"
+read = ["#"]
+write = ["greenhouse/#"]
 [[source]]
 kind = "exec"
 command = ["/bin/sh", "-c", "${SOIL}"]
@@ -107,7 +117,9 @@ let publisher = setInterval(() => publish().catch(() => {}), 2000);
 
 mkdirSync(PICTURES, { recursive: true });
 const shots = new Map(); // by name; made small when all are taken, for that stops everything else
-const shoot = async (page, name) => shots.set(name, await page.screenshot());
+async function shoot(pages, state) {
+  for (const [screen, page] of pages) shots.set(`${screen}-${state}`, await page.screenshot());
+}
 
 /** The same picture with at most 256 colours: those that are seen most, the rest by the nearest. */
 async function small(page, png) {
@@ -149,24 +161,19 @@ async function small(page, png) {
     chunk("IDAT", deflateSync(rows, { level: 9 })), chunk("IEND", Buffer.alloc(0))]);
 }
 
-async function open(options, url) {
-  const page = await phone(browser, options);
-  await page.goto(url);
+async function open(screen) {
+  const page = await phone(browser, SCREENS[screen]);
+  await page.goto(`http://${NAME}:${new URL(link.url).port}/#token=gardener.${SECRET}`);
   await live(page);
-  return page;
+  return [screen, page];
 }
 
 try {
   await publish();
-  const port = (url) => `http://${NAME}:${new URL(url).port}`;
-  const [light, dark, desk, night] = await Promise.all([open(PHONE, port(link.url)),
-    open({ ...PHONE, colorScheme: "dark" }, port(board.url)), open(DESKTOP, port(board.url)),
-    open({ ...DESKTOP, colorScheme: "dark" }, port(board.url))]);
+  const pages = await Promise.all(Object.keys(SCREENS).map(open));
+  const each = (act) => Promise.all(pages.map(([, page]) => act(page)));
   await sleep(CHART_S * 1000);
-  await shoot(light, "phone");
-  await shoot(dark, "phone-dark");
-  await shoot(desk, "desktop");
-  await shoot(night, "desktop-dark");
+  await shoot(pages, "live");
 
   // A sensor that is pulled out, and one that says nothing more.
   const sensor = path.join(root, "sys/bus/iio/devices/iio:device0");
@@ -174,36 +181,40 @@ try {
   rmSync(path.join(sensor, "in_temp_input"));
   rmSync(path.join(sensor, "in_humidityrelative_input"));
   rmSync(path.join(root, "soil"));
-  await tile(light, "greenhouse/temperature").getByText("error").waitFor({ timeout: 40_000 });
-  await tile(light, "greenhouse/soil").getByText("stale").waitFor({ timeout: 40_000 });
+  await each(async (page) => {
+    await tile(page, "greenhouse/temperature").getByText("error").waitFor({ timeout: 40_000 });
+    await tile(page, "greenhouse/soil").getByText("stale").waitFor({ timeout: 40_000 });
+  });
   await sleep(3000);
-  await light.evaluate(() => document.getElementById("group-greenhouse").scrollIntoView());
-  await light.evaluate(() => scrollBy(0, -110)); // out from under the header
-  await shoot(light, "stale");
-  await light.evaluate(() => scrollTo(0, 0));
+  await each((page) => page.evaluate(() => {
+    document.getElementById("group-greenhouse").scrollIntoView();
+    scrollBy(0, -110); // out from under the header
+  }));
+  await shoot(pages, "stale");
+  await each((page) => page.evaluate(() => scrollTo(0, 0)));
   isOut = false;
 
   // More was missed than the board keeps.
   link.cut();
-  await saysInHeader(light, /Disconnected/);
+  await each((page) => saysInHeader(page, /Disconnected/));
   clearInterval(publisher);
   const events = Array.from({ length: 25_000 }, (_, i) =>
     ({ topic: "greenhouse/lamp", value: i % 2 === 0 }));
   await board.publishMany(events);
   link.mend();
-  await saysInHeader(light, /Missed/, 20_000);
+  await each((page) => saysInHeader(page, /Missed/, 20_000));
   publisher = setInterval(() => publish().catch(() => {}), 2000);
-  await live(light);
+  await each(live);
   await sleep(2000);
-  await shoot(light, "missed");
+  await shoot(pages, "lost");
 
   await board.kill();
-  for (const page of [light, desk]) await saysInHeader(page, /Disconnected/);
+  await each((page) => saysInHeader(page, /Disconnected/));
   await sleep(17_000); // until the values are old
-  await shoot(light, "offline");
-  await shoot(desk, "desktop-offline");
+  await shoot(pages, "offline");
+  const [[, blank]] = pages;
   for (const [name, png] of shots) {
-    writeFileSync(path.join(PICTURES, `${name}.png`), await small(desk, png));
+    writeFileSync(path.join(PICTURES, `${name}.png`), await small(blank, png));
   }
 } finally {
   clearInterval(mover);

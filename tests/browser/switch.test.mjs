@@ -44,6 +44,7 @@ const knob = (page, topic) => tile(page, topic).getByRole("switch");
 const isOn = (page, topic) => knob(page, topic).getAttribute("aria-checked");
 const says = (page, topic, word) =>
   tile(page, topic).locator(".note b").getByText(word, { exact: true }).waitFor();
+const heard = (page, words) => page.locator("#say").getByText(words, { exact: true }).waitFor();
 const value = async (topic) =>
   (await (await fetch(`${board.url}/topics/${topic}`)).json()).value;
 
@@ -62,11 +63,13 @@ test("a switch is pending until the board tells of it, and then confirmed", asyn
     assert.equal(await isOn(page, "hall/lamp"), "true", "it stands where it was put");
     assert.equal(await tile(page, "hall/lamp").locator(".number").innerText(), "Off");
     await knob(page, "hall/lamp").click(); // nothing: one thing after another
+    await heard(page, "Lamp: pending");
     await shot(page, "switch-pending");
     await go();
     await says(page, "hall/lamp", "confirmed");
     assert.equal(await tile(page, "hall/lamp").locator(".number").innerText(), "On");
     assert.equal(await value("hall/lamp"), true);
+    await heard(page, "Lamp: confirmed");
     await shot(page, "switch-confirmed");
     assert.deepEqual(await flaws(page), []);
 
@@ -150,6 +153,7 @@ test("an address of this computer alone has no code", () =>
   withPage(board.url, async (page) => {
     await page.locator("#curl").waitFor();
     assert.equal(await page.locator("#code").isVisible(), false);
+    assert.equal(await page.locator("#only").isVisible(), true, "it says why");
   }));
 
 test("a code holds as much as a phone can read, and says what is wrong", async () => {

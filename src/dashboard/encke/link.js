@@ -2,7 +2,7 @@
 // another way, and climbs back to the best.
 //
 // It never hands on what is not whole, and never leaves trying again to the browser.
-import { kindOf, list, logOf, none, now, request, store, uneven } from "./common.js";
+import { kindOf, list, none, now, request, store, uneven } from "./common.js";
 import { WAYS, answered } from "./ways.js";
 
 // Two and a half heartbeats without a frame: the way is dead.
