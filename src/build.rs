@@ -34,8 +34,9 @@ const PLAIN_STYLE: &str = "src/dashboard/plain.css";
 
 /// What stands for a part in the page, where the part is, and what would end it early. A part fills
 /// its element, so that its hash is the element's.
-const PARTS: [(&str, &str, &str); 3] = [
+const PARTS: [(&str, &str, &str); 4] = [
     (">/* early.js */<", "src/dashboard/early.js", "</script"),
+    (">/* encke.js */<", LIBRARY, "</script"),
     (">/* style.css */<", "src/dashboard/style.min.css", "</style"),
     (">/* page.js */<", "src/dashboard/page.min.js", "</script"),
 ];
@@ -58,13 +59,13 @@ fn embed_page() {
         "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
         "the example of FIPS 180-4"
     );
-    let [early, style, script] = PARTS.map(|(_, path, end)| part(path, end));
-    let script = part(LIBRARY, "</script") + &script;
+    let parts = PARTS.map(|(_, path, end)| part(path, end));
+    let [early, library, style, script] = parts.each_ref();
     let plain_style = part(PLAIN_STYLE, "</style");
-    let page = page([&early, &style, &script]);
+    let page = page(&parts);
     let mut constants = format!(
         "/// The policy of both pages.\npub(super) const POLICY: &str = {:?};\n",
-        policy([&style, &plain_style], [&early, &script])
+        policy([style, &plain_style], [early, library, script])
     );
     constants += &asset("PAGE", &page, PAGE_GZIP_BYTES_MAX);
     for (name, path) in FILES {
@@ -102,15 +103,15 @@ fn asset(name: &str, text: &str, bytes_max: usize) -> String {
 /// picture, and ask the board, without another site's frame around them. Where a link was followed
 /// is told to the board alone: with `no-referrer` a form's Origin would be null, even to itself.
 /// The text begins with the end of a line, and ends where `connect-src` may go on.
-fn policy(styles: [&str; 2], scripts: [&str; 2]) -> String {
+fn policy(styles: [&str; 2], scripts: [&str; 3]) -> String {
     let hash = |text: &str| format!("'sha256-{}'", base64(&sha256(text.as_bytes())));
     let [page, table] = styles.map(hash);
-    let [early, script] = scripts.map(hash);
+    let scripts = scripts.map(hash).join(" ");
     format!(
         "\r\nReferrer-Policy: same-origin\r\n\
          Content-Security-Policy: default-src 'none'; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'; img-src data:; style-src {page} {table}; \
-         script-src {early} {script}; connect-src 'self'"
+         script-src {scripts}; connect-src 'self'"
     )
 }
 
@@ -167,7 +168,7 @@ fn profiles() -> String {
 
 /// The page with its style and its scripts inside: exactly one of each, so that the policy can name
 /// all by their hash.
-fn page(parts: [&str; 3]) -> String {
+fn page(parts: &[String; 4]) -> String {
     let mut page = trimmed(&read(PAGE));
     for ((marker, ..), part) in PARTS.iter().zip(parts) {
         assert_eq!(

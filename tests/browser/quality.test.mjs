@@ -3,12 +3,14 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import lighthouse from "lighthouse";
-import { Board, freePort, launch, live, phone } from "./harness.mjs";
+import { Board, freePort, launch, live, phone, sleep } from "./harness.mjs";
 
 const NAME = "board.test"; // of no address here but by this rule
 // A computer that has other work is a slower phone than is meant, and never a faster one: there
 // are more loads where it took too long, and one has to be quick enough.
 const FIRST_VALUE_MS = 1500;
+// To look at a page by its tools costs such a phone a tenth of a second and more.
+const UNDISTURBED_MS = 2500;
 const RUNS = 3;
 const RUNS_MAX = 9;
 // Slow 3G as it is measured in the field: 400 ms for a round trip, 400 kbit/s each way. Chromium
@@ -49,6 +51,7 @@ async function load(times) {
     tab.on("Network.requestWillBeSent", ({ request, wallTime }) =>
       request.url.startsWith("data:") || asked.push([new URL(request.url), wallTime * 1000]));
     await page.goto(`http://${NAME}:${board.port}`, { waitUntil: "commit" });
+    await sleep(UNDISTURBED_MS);
     await live(page);
     const [start, document, value] = await page.evaluate(() => [performance.timeOrigin,
       performance.getEntriesByType("navigation")[0].responseEnd,

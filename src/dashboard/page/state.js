@@ -26,8 +26,8 @@ export const kindOf = (event) => ("time" in event ? "time" : "uptime");
 export const logOf = (id) => id.split("-")[0];
 export const sequence = (id) => Number(id.split("-")[1]);
 
-// What is to be painted, and when that was done last: 0 before the first time.
-export const screen = { timer: 0, painted: 0 };
+// When values were painted last, 0 before the first time, and whether the first are there to be seen.
+export const screen = { timer: 0, painted: 0, isSeen: false };
 const PAINT_MS = 100; // faster than this nobody reads
 
 export function touch(topic) {

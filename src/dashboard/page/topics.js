@@ -62,7 +62,7 @@ function readTopics() {
   lists.timer = 0;
   // The next hello asks again.
   if (!link.open) return undefined;
-  if (!screen.painted && link.phase === "catching") return wantTopics(50);
+  if (!screen.isSeen && link.phase === "catching") return wantTopics(50);
   lists.busy = true;
   lists.last = Date.now();
   const { opened } = link;
