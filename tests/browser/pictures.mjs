@@ -190,6 +190,7 @@ try {
     document.getElementById("group-greenhouse").scrollIntoView();
     scrollBy(0, -110); // out from under the header
   }));
+  await sleep(500); // charts that come near the screen are drawn then
   await shoot(pages, "stale");
   await each((page) => page.evaluate(() => scrollTo(0, 0)));
   isOut = false;

@@ -101,8 +101,8 @@ export function forget() {
 function paintTopic(topic) {
   const [number, unit] = shown(topic);
   const isText = /^(string|object)$/.test(typeof topic.value) && topic.value !== null;
-  const figures = number.replace(/[ .,]/g, "").length;
-  const fit = figures < 7 && figures + unit.length < 10 ? "" : isText ? " text" : " long";
+  const fits = number.length < 8 && number.length + unit.length < 10;
+  const fit = fits ? "" : isText ? " text" : " long";
   text(topic.parts.label, called(topic));
   text(topic.parts.number, number);
   text(topic.parts.unit, unit && ` ${unit}`);
