@@ -37,7 +37,11 @@ const PLAIN_STYLE: &str = "src/dashboard/plain.css";
 const PARTS: [(&str, &str, &str); 4] = [
     (">/* early.js */<", "src/dashboard/early.js", "</script"),
     (">/* encke.js */<", LIBRARY, "</script"),
-    (">/* style.css */<", "src/dashboard/style.min.css", "</style"),
+    (
+        ">/* style.css */<",
+        "src/dashboard/style.min.css",
+        "</style",
+    ),
     (">/* page.js */<", "src/dashboard/page.min.js", "</script"),
 ];
 

@@ -765,7 +765,7 @@ fn the_policy_names_just_what_is_in_the_pages() {
         assert_eq!(sources(answer, "connect-src"), ["'self'"]);
         assert_eq!(sources(answer, "img-src"), ["data:"]);
     }
-    assert_eq!((styles.len(), scripts.len()), (2, 2));
+    assert_eq!((styles.len(), scripts.len()), (2, 3));
     // What a hash does not cover would not work.
     for text in [page_text, table_text] {
         let markup = ["style", "script"].iter().fold(text, |text, name| {

@@ -427,9 +427,13 @@ fn a_stalled_reader_is_lapped_told_and_ends_with_the_newest() {
                 .map(|(_, topic, value)| (topic.clone(), *value)),
         );
     }
-    assert_eq!(seen.lost.len(), 1, "it was told once");
+    assert!(!seen.lost.is_empty(), "it was lapped");
+    // A kernel may make room piece by piece for one who reads nothing: then it is lapped again.
+    let once = |a: &(u64, u64, bool), b: &(u64, u64, bool)| a.0 + a.1 <= b.0;
+    assert!(seen.lost.is_sorted_by(once), "each gap is told once");
     assert!(seen.events.is_sorted_by(|a, b| a.0 < b.0));
-    assert!(seen.lost[0].1 >= 10_000 - seen.events.len() as u64);
+    let told: u64 = seen.lost.iter().map(|(_, count, _)| count).sum();
+    assert!(told >= 10_000 - seen.events.len() as u64);
 }
 
 #[test]
