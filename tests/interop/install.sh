@@ -28,7 +28,8 @@ has systemd-analyze || packages+=(systemd)
 has ssh || packages+=(openssh-client)
 has xz || packages+=(xz-utils)
 has qemu-aarch64-static && has qemu-arm-static || packages+=(qemu-user-static)
-has arm-linux-gnueabihf-gcc || packages+=(gcc-arm-linux-gnueabihf)
+has arm-linux-gnueabihf-gcc && [ -e "$(arm-linux-gnueabihf-gcc -print-file-name=crt1.o)" ] ||
+    packages+=(gcc-arm-linux-gnueabihf libc6-dev-armhf-cross)
 nginx="tests/.venv/nginx/usr/sbin/nginx"
 
 if [ ${#packages[@]} -gt 0 ]; then
