@@ -74,7 +74,6 @@ function hello(data) {
 }
 
 function lost({ count, exact }) {
-  if (link.isPaced) return;
   const how = link.open ? "on a slow connection" : "while away";
   notice(`Missed ${exact ? "" : "up to "}${plural(count, "event")} ${how}`);
 }

@@ -33,9 +33,9 @@ export function turn(topic) {
     if (topic.turn !== mine) return;
     // Without an answer it may be switched all the same: what the board tells counts.
     const isSo = !status && topic.value === mine.wanted;
-    const how = status ? "was not" : "may not be";
+    const how = status ? "was not" : "was perhaps not";
     if (!isSo) notice(`${called(topic)} ${how} switched: ${message}`);
-    Object.assign(mine, { word: isSo ? "confirmed" : "failed",
+    Object.assign(mine, { isOpen: !status && !isSo, word: isSo ? "confirmed" : "failed",
       until: Date.now() + (isSo ? CONFIRMED_MS : FAILED_MS) });
     tell(topic);
   });
@@ -49,6 +49,11 @@ function tell(topic) {
 // Whether the event that was asked for is here, or one after it.
 export function turned(topic) {
   const { turn: now, id } = topic;
+  // What had no answer was done all the same.
+  if (now && now.isOpen && topic.value === now.wanted) {
+    Object.assign(now, { isOpen: false, word: "confirmed", until: Date.now() + CONFIRMED_MS });
+    return tell(topic);
+  }
   // Of another log: the board started again, and tells what is so now.
   if (!now || !now.id || now.word !== "pending") return;
   if (logOf(now.id) === logOf(id) && sequence(id) < sequence(now.id)) return;
