@@ -12,8 +12,9 @@
   Encke.EventSource = class extends Encke {
     constructor(url) {
       const { href, searchParams } = new URL(url, location.href);
-      const topics = searchParams.get("topics");
-      super(href.replace(/(events(\/\w*)?)?([?#].*)?$/, ""), { topics: topics && topics.split(",") });
+      const topics = searchParams.getAll("topics").join();
+      super(href.replace(/(events(\/\w*)?)?([?#].*)?$/, ""), { topics: topics && topics.split(","),
+        interval: searchParams.get("interval") });
       this.url = href;
       this.readyState = 0;
       const call = (type, more) => {
@@ -21,6 +22,8 @@
         if (this[`on${type}`]) this[`on${type}`](event);
         this.dispatchEvent(event);
       };
+      // The library's own, which is no DOM event: what a refusal is here, `call` says.
+      this.addEventListener("error", (event) => event.detail && event.stopImmediatePropagation());
       this.addEventListener("event", ({ detail }) => call("message",
         { data: JSON.stringify(detail), lastEventId: detail.id, origin: new URL(href).origin }));
       this.addEventListener("state", ({ detail: { state } }) => {
@@ -31,6 +34,10 @@
       });
     }
   };
+
+  ["CONNECTING", "OPEN", "CLOSED"].forEach((name, state) => {
+    Encke.EventSource[name] = Encke.EventSource.prototype[name] = state;
+  });
 
   const sent = new Map();
   let serial = 0;

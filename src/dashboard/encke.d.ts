@@ -40,6 +40,21 @@ export interface Options {
   share?: boolean;
 }
 
+/** What the events of a board carry. */
+export interface Details {
+  event: BoardEvent;
+  state: { state: State; transport: Transport | ""; why: string; retryAt: number };
+  /** How many events were missed; `exact` is false where the board says "up to". */
+  lost: { count: number; exact: boolean; message: string };
+  /** The board started again: what it told before is no more. */
+  reset: { message: string };
+  busy: { message: string };
+  error: { status: number; reason: string; message: string };
+  /** A connection begins, here or in the tab that has it; and signs of life of it. */
+  hello: { id: string };
+  heartbeat: { id: string };
+}
+
 type Answer = (request: number, value: unknown, error: "" | { name: string; message: string }) => void;
 
 /** What went wrong with a publish. `status` is 0 when there was no answer. */
@@ -66,7 +81,8 @@ export class Encke extends EventTarget {
     cancel(request: number): void;
   };
   readonly state: State;
-  readonly transport: Transport;
+  /** The way in use, or to be tried next; empty before the first try. */
+  readonly transport: Transport | "";
   /** Why it is this transport or state, in words; empty for the first choice. */
   readonly why: string;
   /** When the next try is, in milliseconds since 1970; 0 when none is due. */
@@ -81,13 +97,21 @@ export class Encke extends EventTarget {
   publish(topic: string, value: unknown): Promise<{ id: string; subscribers: number }>;
   close(): void;
   /**
-   * Their `detail`: `event`: a BoardEvent; `state`: state, transport, why, retryAt; `lost`: count,
-   * exact, message; `reset`: message; `busy`: message, retryAt; `error`: status, reason, message.
+   * Their `detail` is in `Details`. A board that goes down is told as a `state`: `waiting`, `why`
+   * "the board is going down".
    */
-  addEventListener(type: "event" | "state" | "lost" | "reset" | "busy" | "error",
-    act: (event: CustomEvent) => void, options?: boolean | AddEventListenerOptions): void;
+  addEventListener<Type extends keyof Details>(type: Type,
+    act: (event: CustomEvent<Details[Type]>) => void, options?: boolean | AddEventListenerOptions): void;
   addEventListener(type: string, act: EventListenerOrEventListenerObject | null,
     options?: boolean | AddEventListenerOptions): void;
 }
 
 export default Encke;
+
+/** By encke.js, as a script. */
+type Library = typeof Encke;
+declare global {
+  interface Window {
+    Encke: Library;
+  }
+}

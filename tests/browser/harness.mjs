@@ -144,12 +144,13 @@ export class Link {
   }
 }
 
-/** A browser; `flags` as `--host-resolver-rules=MAP NAME 127.0.0.1`. */
-export async function launch(flags = []) {
+/** A browser; `flags` as `--host-resolver-rules=MAP NAME 127.0.0.1`, `without` those of playwright. */
+export async function launch(flags = [], without = []) {
   mkdirSync(SHOTS, { recursive: true });
   return chromium.launch({
     executablePath: process.env.ENCKE_CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
+    ignoreDefaultArgs: without,
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync",
       ...flags],

@@ -4,98 +4,19 @@
 // Board and pages have names that are not localhost, by plain http, as at home.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import http from "node:http";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { parse } from "acorn";
-import { Faulty } from "./faulty.mjs";
-import { Board, Link, freePort, launch, phone, sleep } from "./harness.mjs";
+import { Board, Link, freePort, sleep } from "./harness.mjs";
+import { BOARD, JSONP, SECRET, TOKEN, begin, behind, config, count, end, friend, hears, isLive, leads,
+  listen, newPage, numbers, status, tabs, turn, until, viewers, none, withBoard } from "./library.mjs";
 
-const BOARD = "board.home.test";
 const COUNT = 1000;
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-let browser;
-let pages; // somebody's web server, whose pages load the board's library
-let friend; // the origin of its pages, which may read the board
-
-before(async () => {
-  browser = await launch(["--host-resolver-rules=MAP *.test 127.0.0.1"]);
-  pages = http.createServer((asked, answer) => {
-    answer.setHeader("Content-Type", "text/html; charset=utf-8");
-    answer.end("<!doctype html><title>page</title><body>");
-  });
-  pages.listen(0, "127.0.0.1");
-  await new Promise((done) => pages.once("listening", done));
-  friend = `http://pages.home.test:${pages.address().port}`;
-});
-
-after(async () => {
-  await browser?.close();
-  pages?.close();
-});
-
-const config = (server = "", more = "") => `[server]\nhosts = ["${BOARD}"]\ncors = ["${friend}"]
-heartbeat = 1\n${server}\n[sources]\nexclude = ["#"]\n${more}`;
-const SECRET = "q7Zk2vN0w4";
-const TOKEN = `[[token]]\nname = "phone"\nread = ["#"]\nwrite = ["demo/#"]
-sha256 = "${createHash("sha256").update(SECRET).digest("hex")}"\n`;
-const JSONP = `[jsonp]\ntopics = ["demo/#"]\n`;
-
-async function withBoard(settings, act) {
-  const board = await Board.start(undefined, settings);
-  board.origin = `http://${BOARD}:${board.port}`;
-  const opened = [];
-  /** A page of `origin` that has loaded the library as pages do. */
-  board.page = async (origin = board.origin, path = "/health") => {
-    const page = await phone(browser);
-    opened.push(page);
-    await page.goto(origin + path);
-    await page.addScriptTag({ url: `${board.origin}/encke.js` });
-    return page;
-  };
-  try {
-    await act(board);
-  } finally {
-    await Promise.all(opened.map((page) => page.context().close()));
-    await board.kill();
-  }
-}
-
-/** Listens in a page; what it hears is kept there. */
-const listen = (page, url, options = {}, pattern = "demo/count") =>
-  page.evaluate(([url, options, pattern]) => {
-    window.heard = [];
-    window.said = [];
-    window.board = new window.Encke(url, options);
-    for (const type of ["state", "lost", "reset", "busy", "error"]) {
-      window.board.addEventListener(type, ({ detail }) => window.said.push({ type, ...detail }));
-    }
-    window.board.on(pattern, (event) => window.heard.push(event.value));
-  }, [url, options, pattern]);
-
-const until = (page, what, argument, timeout = 20_000) =>
-  page.waitForFunction(what, argument, { polling: 50, timeout });
-
-const isLive = (page, transport) => until(page, (transport) => window.board.state === "live"
-  && (!transport || window.board.transport === transport), transport);
-
-const hears = (page, value) => until(page,
-  (text) => JSON.stringify(window.heard.at(-1)) === text, JSON.stringify(value));
-
-/** Publishes `from`, `from + 1`, .. one by one and in small batches, with pauses in between. */
-async function count(board, from, to) {
-  for (let value = from; value < to; value += 20) {
-    const end = Math.min(value + 20, to);
-    await board.post("/topics", Array.from({ length: end - value },
-      (_, i) => ({ topic: "demo/count", value: value + i })));
-    if (value % 100 === 0) await sleep(20);
-  }
-}
-
-const numbers = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
+before(() => begin());
+after(end);
 
 test("the connection follows those who listen, by one step for each turn", () =>
   withBoard(config(), async (board) => {
@@ -131,7 +52,7 @@ async function streamsOf(cors) {
   const own = `http://${BOARD}:${port}`;
   const board = await Board.start(port, `[server]\nhosts = ["${BOARD}"]\nheartbeat = 1
 push_host = "${push}:${port}"\n${cors ? `cors = ["${own}"]` : ""}\n`);
-  const page = await phone(browser);
+  const page = await newPage();
   const hosts = [];
   page.on("request", (asked) => /events/.test(asked.url()) && hosts.push(new URL(asked.url()).host));
   try {
@@ -175,25 +96,6 @@ for (const way of ["sse", "stream", "poll", "iframe", "jsonp"]) {
     assert.deepEqual(page.faults, []);
   }));
 }
-
-/** A page that reaches the board by a proxy with faults, and what it does there. */
-const behind = (faults, settings, act) => withBoard(settings, async (board) => {
-  const proxy = await Faulty.to(board, faults);
-  try {
-    const page = await board.page(`http://${BOARD}:${proxy.port}`);
-    await act(board, proxy, page);
-    // What the browser itself notes about a proxy's answers is not the page's fault.
-    const isProxys = /a status of 502/;
-    assert.deepEqual(page.faults.filter((fault) => !isProxys.test(fault)), []);
-  } finally {
-    proxy.close();
-  }
-});
-
-const status = (page) => page.evaluate(() => {
-  const { state, transport, why } = window.board;
-  return { state, transport, why };
-});
 
 test("where Upgrade is stripped, the next way is taken", () =>
   behind({}, config(), async (board, proxy, page) => {
@@ -342,39 +244,6 @@ test("a topic asked for later comes with its newest event", () =>
     assert.deepEqual(await page.evaluate(() => window.heard), numbers(0, 100));
   }));
 
-/** Ten tabs of one browser; the first one leads. */
-async function tabs(board, count = 10, origin = board.origin) {
-  const first = await board.page(origin);
-  const all = [first];
-  await listen(first, "/");
-  await isLive(first);
-  while (all.length < count) {
-    const page = await first.context().newPage();
-    await page.goto(first.url());
-    await page.addScriptTag({ url: "/encke.js" });
-    await listen(page, "/");
-    await isLive(page);
-    all.push(page);
-  }
-  return all;
-}
-
-const viewers = async (board) => {
-  const text = await (await fetch(`${board.url}/metrics`)).text();
-  const rows = text.match(/^encke_viewers\{.*\} \d+$/gm);
-  return rows.reduce((sum, row) => sum + Number(row.split(" ").pop()), 0);
-};
-
-/** Until the board holds nobody. */
-async function none(board) {
-  for (let tries = 0; await viewers(board) > 0; tries += 1) {
-    assert.ok(tries < 100, "somebody is still held");
-    await sleep(50);
-  }
-}
-
-const leads = (page) => page.evaluate(() => Boolean(window.board.leads));
-
 test("ten tabs share one connection, and each hears everything", () =>
   withBoard(config(), async (board) => {
     await board.publish("demo/count", -1);
@@ -420,15 +289,9 @@ test("a tab with topics of its own widens what is heard, and gets only its own",
     assert.equal(await viewers(board), 1);
   }));
 
-/** As a browser tells a page that it is hidden, or seen again. */
-const turn = (page, isHidden) => page.evaluate((isHidden) => {
-  Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
-  document.dispatchEvent(new Event("visibilitychange"));
-}, isHidden);
-
 // By plain HTTP there are no Web Locks; to the board itself there are.
 for (const [how, isNear] of [["closes"], ["is frozen"], ["dies"], ["closes", true],
-  ["is frozen", true], ["is hidden"], ["is hidden", true]]) {
+  ["is frozen", true], ["dies", true], ["is hidden"], ["is hidden", true]]) {
   test(`when the tab that leads ${how}, another does without a gap${isNear ? " (locks)" : ""}`, () =>
     withBoard(config(), async (board) => {
       await board.publish("demo/count", -1);
@@ -500,25 +363,9 @@ test("a page that was hidden for long gave its place back, and has the newest by
     assert.deepEqual(await page.evaluate(() => window.said.filter(({ type }) => type === "lost")), []);
   }));
 
-test("back to a page that was left goes on where it was", () => withBoard(config(), async (board) => {
-  const page = await board.page();
-  await listen(page, "/");
-  await isLive(page);
-  await board.publish("demo/count", 0);
-  await hears(page, 0);
-  await page.goto(`${friend}/`);
-  await none(board);
-  await count(board, 1, 20);
-  await page.goBack();
-  const isKept = await page.evaluate(() => Boolean(window.board));
-  if (!isKept) await page.addScriptTag({ url: "/encke.js" }).then(() => listen(page, "/"));
-  await isLive(page);
-  await hears(page, 19);
-}));
-
 test("a browser without fetch, EventSource and WebSocket has its ways", () =>
   withBoard(config("", JSONP), async (board) => {
-    const page = await phone(browser);
+    const page = await newPage();
     await page.addInitScript(() => {
       for (const name of ["fetch", "EventSource", "WebSocket", "BroadcastChannel", "EventTarget"]) {
         delete window[name];
@@ -576,6 +423,16 @@ test("older code finds an EventSource and JSONRequest", () => withBoard(config()
   assert.deepEqual(answers[0], ["number", ["id", "topics"], ""]);
   assert.deepEqual(answers[1], ["number", undefined, "not ok"]);
   assert.deepEqual(answers[2], ["number", undefined, "bad response"]);
+  assert.deepEqual(answers[3], ["number", undefined, "no response"]);
+  const own = await board.page(board.url);
+  await own.addScriptTag({ url: "/encke-old.js" });
+  const posted = await own.evaluate(() => new Promise((done) => {
+    window.Encke.JSONRequest.post("/topics", [{ topic: "demo/posted", value: [1] }],
+      (_, value, error) => done({ ...value, error }));
+  }));
+  assert.deepEqual([posted.error, posted.count], ["", 1]);
+  const { value } = await (await fetch(`${board.url}/topics/demo/posted`)).json();
+  assert.deepEqual(value, [1]);
   assert.equal(await page.evaluate(() => window.wrong), undefined);
 }));
 

@@ -8,7 +8,7 @@
 //
 // It never shows an event twice, never leaves one out unsaid, and never keeps a token: that is a
 // cookie, or this object's.
-import { call, kindOf, list, logOf, matches, none, now, request, root, serial, uneven } from "./common.js";
+import { call, fitting, isPast, isRefused, kindOf, list, logOf, matches, none, now, request, root, soon, uneven } from "./common.js";
 import { ANSWER_MS, HIDDEN_MS, RETRY_MAX_MS } from "./link.js";
 import { Tabs } from "./tabs.js";
 import { WAYS, answered } from "./ways.js";
@@ -56,14 +56,13 @@ export class Encke extends Target {
       .replace(/\/?$/, "/");
     this.bearer = this.isForeign && this.options.token;
     Object.assign(this, { state: "connecting", transport: "", why: "", retryAt: 0, id: "",
-      heard: 0,
       listeners: [], values: new Map(), news: [], pending: null, hiddenAt: 0, beat: now(),
       slept_ms: 0, isBehind: false, isAsleep: false, isListening: false });
     this.tabs = new Tabs(this);
     this.timer = setInterval(() => this.tick(), 1000);
     this.notice = ({ type }) => this.noticed(type);
     // What is said to `on` in this turn is known by then.
-    Promise.resolve().then(() => this.begin());
+    soon(() => this.begin());
   }
 
   begin() {
@@ -74,7 +73,7 @@ export class Encke extends Target {
       ({ status, reason, retry }) => {
         if (this.state === "closed") return;
         if (status === 200) return this.listen();
-        if (status >= 400 && status < 500 && status !== 429) return this.refuse(status, reason);
+        if (isRefused(status)) return this.refuse(status, reason);
         setTimeout(() => this.begin(), retry || uneven(RETRY_MAX_MS));
       });
   }
@@ -141,18 +140,20 @@ export class Encke extends Target {
   more(pattern, before) {
     this.ask([pattern], "", ({ events }) => events.forEach((event) =>
       // What is newer comes by the connection, with all that was before it.
-      !this.hasTopic(event.topic) || before.some((one) => matches(one, event.topic)) || serial(event.id) > serial(this.id)
-        || this.show(event)));
+      !this.hasTopic(event.topic) || before.some((one) => matches(one, event.topic))
+        || !isPast(event.id, this.id) || this.show(event)));
   }
 
   // Whatever was not passed on to this tab: asked for, and until then the rest has to wait.
   catchUp(...first) {
     // One that was asked for before a sleep may have been answered by others than lead now.
     if (this.pending && !this.isBehind) return;
+    const { id } = this;
+    const since = id && `&since=${id}${this.slept_ms < HIDDEN_MS ? "" : "&interval=1"}`;
     this.pending = first;
     this.isBehind = false;
     this.slept_ms = 0;
-    this.ask(this.topics, this.id, (answer) => {
+    this.ask(this.topics, since, (answer) => {
       const pending = this.pending || [];
       this.pending = null;
       if (!answer.hello) this.take({ hello: { id: this.id, lost: 0 } });
@@ -169,12 +170,12 @@ export class Encke extends Target {
 
   // An answer at once, and again later and later where there is none; not where it is refused.
   ask(topics, since, done, tries = 0) {
-    const path = `events/poll?timeout=0&topics=${encodeURIComponent(topics.join() || "#")}`;
-    request(this, "GET", since ? `${path}&since=${since}` : path, { patience: ANSWER_MS },
+    const path = `events/poll?timeout=0&topics=${encodeURIComponent(fitting(topics).join() || "#")}`;
+    request(this, "GET", path + since, { patience: ANSWER_MS },
       ({ status, json, retry }) => {
         if (this.state === "closed") return;
         if (json) return done(json);
-        if (status >= 400 && status < 500 && status !== 429) {
+        if (isRefused(status)) {
           // What is said of the connection next asks again.
           this.isBehind = true;
           this.pending = null;
@@ -195,8 +196,7 @@ export class Encke extends Target {
       return;
     }
     if (this.isBehind && !this.tabs.link) return;
-    const isMissed = before && (!id || logOf(before) !== logOf(id) || serial(before) > serial(id));
-    if (!isMissed) return this.take(message);
+    if (!before || isPast(before, id)) return this.take(message);
     return this.catchUp([message, before]);
   }
 
@@ -204,8 +204,7 @@ export class Encke extends Target {
     const kind = kindOf(message);
     const content = message[kind] || message;
     const { id, reset, lost: count, exact } = content;
-    const isOld = this.id && logOf(id) === logOf(this.id) && serial(id) <= serial(this.id);
-    this.heard = now();
+    const isOld = isPast(id, this.id);
     if (reset) {
       this.values.clear();
       this.raise("reset", { message: "the board started again" });
@@ -227,7 +226,7 @@ export class Encke extends Target {
   show(event) {
     const { id, topic, state } = event;
     const known = this.values.get(topic);
-    if (known && logOf(known.id) === logOf(id) && serial(known.id) >= serial(id)) return;
+    if (known && isPast(id, known.id)) return;
     if (state === "gone") this.values.delete(topic);
     else this.values.set(topic, event);
     this.listeners.forEach(({ pattern, act }) => matches(pattern, topic)
@@ -252,7 +251,7 @@ export class Encke extends Target {
     clearInterval(this.timer);
     SIGNS.forEach((type) => root.removeEventListener(type, this.notice, true));
     this.tabs.sleep();
-    this.changed({ state: "closed", why: "", retryAt: 0, transport: this.transport });
+    this.become("closed");
   }
 
   raise(type, detail) {
@@ -261,7 +260,12 @@ export class Encke extends Target {
 
   refuse(status, reason) {
     this.raise("error", { status, reason, message: reason || "the board wants a token" });
-    this.changed({ state: "denied", why: reason, retryAt: 0, transport: this.transport });
+    this.become("denied", reason);
+  }
+
+  // By itself, and not by its connection.
+  become(state, why = "") {
+    this.changed({ state, why, retryAt: 0, transport: this.transport });
   }
 
   // What became of the connection, here or in the tab that has it.
@@ -270,7 +274,7 @@ export class Encke extends Target {
     const { state, why } = said;
     const isNew = state !== this.state;
     Object.assign(this, said);
-    if (isNew && state === "busy") this.raise("busy", { message: why, retryAt: said.retryAt });
+    if (isNew && state === "busy") this.raise("busy", { message: why });
     this.raise("state", said);
   }
 
@@ -295,7 +299,7 @@ export class Encke extends Target {
     if (this.isAsleep || this.state === "denied") return;
     this.isAsleep = this.isBehind = true;
     this.tabs.sleep();
-    this.changed({ state: "asleep", why: "", retryAt: 0, transport: this.transport });
+    this.become("asleep");
   }
 
   wake(slept_ms) {

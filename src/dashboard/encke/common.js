@@ -1,14 +1,22 @@
 // What all parts of the library use: time, ids, messages, patterns, storage, and one request.
 //
 // It never keeps state.
+const TOPICS_BYTES = 1000;
 export const root = self;
 export const none = () => {};
 export const now = () => Date.now();
 export const uneven = (ms) => ms * (0.5 + Math.random() / 2);
 export const serial = (id) => Number(id.slice(id.indexOf("-") + 1));
 export const logOf = (id) => id.slice(0, id.indexOf("-"));
+// Whether whoever has seen `seen` has seen `id`: both of one log.
+export const isPast = (id, seen) => seen && logOf(id) === logOf(seen) && serial(id) <= serial(seen);
 export const list = (one) => (one ? [].concat(one) : []);
-export const kindOf = (message) => ["hello", "heartbeat", "busy", "more"].filter((k) => message[k])[0];
+export const KINDS = ["hello", "heartbeat", "busy", "more"];
+export const kindOf = (message) => KINDS.filter((kind) => message[kind])[0];
+// After all that was begun in this turn.
+export const soon = (act) => Promise.resolve().then(act);
+// Not for want of a place, or of time.
+export const isRefused = (status) => status >= 400 && status < 500 && status !== 429;
 export const store = (act) => {
   try {
     return act(root.localStorage);
@@ -17,6 +25,9 @@ export const store = (act) => {
     return null;
   }
 };
+
+// More than the board takes of them: then everything, of which each tab shows its own.
+export const fitting = (topics) => (topics.join().length > TOPICS_BYTES ? [] : topics);
 
 // MQTT's patterns: + is one level, # the rest.
 export function matches(pattern, topic) {
@@ -47,10 +58,10 @@ export function request(board, method, path, { body, type, patience, piece }, do
   if (type) xhr.setRequestHeader("Content-Type", type);
   const more = xhr.onprogress = () => piece && xhr.status === 200 && piece(xhr);
   xhr.onloadend = () => {
-    more();
     const isPlain = /^text\/plain/.test(xhr.getResponseHeader("Content-Type"));
     let json;
     try {
+      more();
       if (xhr.status === 200) json = JSON.parse(xhr.responseText);
     } catch (_) {
       // Not the board: a portal's page, or lines.

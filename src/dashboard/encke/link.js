@@ -14,6 +14,7 @@ const WAKE_SILENCE_MS = 20e3;
 const FIRST_ANSWER_MS = 4e3;
 const WAKE_ANSWER_MS = 1.5e3;
 const WAKE_TRIES = 4;
+const GLANCE_MS = 5e3;
 export const ANSWER_MS = 10e3;
 const RETRY_MIN_MS = 500;
 export const RETRY_MAX_MS = 15e3;
@@ -56,7 +57,7 @@ export class Link {
   }
 
   // Begins, or begins anew with what is wanted now.
-  open() {
+  dial() {
     this.halt("connecting");
     this.opened = this.heard = now();
     this.isPaced = this.opened < this.fullUntil;
@@ -68,7 +69,7 @@ export class Link {
       stop();
     };
     try {
-      stop = WAYS[this.current()].open(this, mine(this.take), mine(this.over));
+      stop = WAYS[this.current()].dial(this, mine(this.take), mine(this.over));
     } catch (_) {
       return this.over();
     }
@@ -99,7 +100,7 @@ export class Link {
     this.heard = now();
     if (kind === "busy") return this.busy(content);
     this.id = content.id || before;
-    if (kind === "more") return this.open();
+    if (kind === "more") return this.dial();
     if (kind === "hello" && !this.isOpen) {
       Object.assign(this, { isOpen: true, hasty: 0, state: this.isPaced ? "busy" : "live" });
       if (!this.isPaced) this.back = "";
@@ -119,7 +120,7 @@ export class Link {
   full(retry) {
     this.fullUntil = now() + (retry || 30e3);
     this.why = "all places for viewers are taken";
-    this.open();
+    this.dial();
   }
 
   refuse(status, reason) {
@@ -137,6 +138,7 @@ export class Link {
     this.attempt += 1;
     this.hasty = 0;
     this.why = reason;
+    this.retry = retry;
     // Later than was said, and unevenly: many were refused in one moment.
     this.retryAt = now() + (retry ? retry + Math.random() * Math.min(retry, 30e3) : uneven(pause));
     this.say();
@@ -167,14 +169,14 @@ export class Link {
 
   judge({ status, reason, retry }, strikes, why) {
     const { board } = this;
-    if (status === 401 || status === 403) return this.refuse(status, reason);
+    if (/40[13]/.test(status) && reason) return this.refuse(status, reason);
     // Of another site nothing tells a board that is away from one that may not be read.
     const isThere = status === 200 || (board.isForeign && !this.isReadable && !status);
     // The other name is no use: nobody resolves it, or the page is not in cors.
     if (isThere && strikes && board.spare) {
       board.push = board.base;
       board.spare = "";
-      return this.open();
+      return this.dial();
     }
     const words = why || (isThere ? `${this.way} was refused` : "no answer");
     if (this.back) return this.turnBack(words);
@@ -182,7 +184,7 @@ export class Link {
     if (isThere && this.strikes >= STRIKES && this.ways.length > 1) {
       const next = this.ways.indexOf(this.way) + 1;
       this.change(this.ways[next % this.ways.length], words);
-      if (next < this.ways.length) return this.open();
+      if (next < this.ways.length) return this.dial();
     }
     return this.wait(reason || words, retry);
   }
@@ -196,7 +198,7 @@ export class Link {
     const { way } = this;
     this.change(this.ways[0], "trying it again");
     this.back = way;
-    this.open();
+    this.dial();
   }
 
   turnBack(why) {
@@ -204,23 +206,23 @@ export class Link {
     this.back = "";
     this.climb *= 2;
     this.change(back, why);
-    this.open();
+    this.dial();
   }
 
   // Once a second.
   tick() {
     const at = now();
-    if (this.retryAt && at >= this.retryAt) return this.open();
+    if (this.retryAt && at >= this.retryAt) return this.dial();
     if (this.stop === none) return undefined;
     if (at - this.heard > (this.isOpen ? this.board.options.silence || SILENCE_MS : this.patience())) {
       if (this.hasty) {
         this.hasty -= 1;
-        return this.open();
+        return this.dial();
       }
       return this.over(null, true);
     }
     if (!this.isOpen) return undefined;
-    if (this.isPaced && at >= this.fullUntil) return this.open();
+    if (this.isPaced && at >= this.fullUntil) return this.dial();
     if (!this.isPaced && at - this.opened > EARLY_MS) {
       if (this.kept !== this.way) {
         this.kept = this.way;
@@ -235,8 +237,9 @@ export class Link {
   // one poll brings the newest values, and not all there were.
   wake(slept_ms) {
     const isFresh = this.stop !== none && now() - this.heard < WAKE_SILENCE_MS;
-    if (this.state === "denied" || (isFresh && !slept_ms)) return undefined;
-    this.attempt = this.fullUntil = 0;
+    const isTold = this.retry && this.retryAt;
+    if (this.state === "denied" || isTold || (isFresh && !(slept_ms > GLANCE_MS))) return undefined;
+    this.attempt = 0;
     return this.resume(slept_ms || 1);
   }
 
@@ -245,7 +248,7 @@ export class Link {
       this.why = "waking up";
       this.hasty = WAKE_TRIES;
     }
-    if (!this.id || slept_ms < HIDDEN_MS) return this.open();
+    if (!this.id || slept_ms < HIDDEN_MS) return this.dial();
     this.halt("connecting");
     this.opened = this.heard = now();
     const mine = request(this.board, "GET", `${this.path("poll", "timeout=0")}&interval=1`,
@@ -253,7 +256,7 @@ export class Link {
         if (json) answered((message) => this.take(message, json.last), json);
         // Whoever was told may have ended this.
         if (this.stop !== mine) return undefined;
-        if (json || !this.hasty) return this.open();
+        if (json || !this.hasty) return this.dial();
         this.hasty -= 1;
         return this.resume(slept_ms, true);
       });

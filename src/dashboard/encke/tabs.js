@@ -4,7 +4,7 @@
 // there are none, as on plain HTTP, a lease in localStorage; a tab that is hidden gives it to one
 // that is seen. Without BroadcastChannel each tab leads itself.
 import { Link } from "./link.js";
-import { list, none, now, root, store } from "./common.js";
+import { fitting, list, none, now, root, soon, store } from "./common.js";
 
 // A tab that leads and says nothing for so long does not.
 const LEASE_MS = 4e3;
@@ -36,7 +36,7 @@ export class Tabs {
   want() {
     if (this.isWanting) return;
     this.isWanting = true;
-    Promise.resolve().then(() => {
+    soon(() => {
       const { topics } = this.board;
       this.isWanting = false;
       if (this.link) this.merge(this.me, topics);
@@ -66,7 +66,14 @@ export class Tabs {
       this.want();
     }
     if (set) this.set = set;
-    if (said) this.board.changed(said);
+    if (said) {
+      // What others missed they could not ask for.
+      if (said.transport === "jsonp") {
+        this.sleep();
+        return this.assume();
+      }
+      this.board.changed(said);
+    }
     if (told) told.forEach(([message, before]) => this.board.hear(message, before));
     return set && this.board.widen();
   }
@@ -122,7 +129,7 @@ export class Tabs {
     const all = new Set();
     this.wants.set(tab, topics.length ? topics : ["#"]);
     this.wants.forEach((some) => some.forEach((topic) => all.add(topic)));
-    const set = all.has("#") ? [] : Array.from(all).sort();
+    const set = all.has("#") ? [] : fitting(Array.from(all).sort());
     if (!this.set || set.join() !== this.set.join()) {
       this.set = link.topics = set;
       link.resume(this.board.slept_ms);
@@ -138,7 +145,7 @@ export class Tabs {
     // Whoever else listens has said so.
     if (!this.channel || this.wants.size < 2) return;
     if (this.batch.push([message, bound || before]) > 1) return;
-    Promise.resolve().then(() => {
+    soon(() => {
       this.post({ lead: this.me, told: this.batch });
       this.batch = [];
     });
@@ -147,7 +154,7 @@ export class Tabs {
   // What became of the connection.
   say(said) {
     this.said = said;
-    this.post({ lead: this.me, said });
+    this.post({ lead: this.me, set: this.set, said });
     this.board.changed(said);
   }
 

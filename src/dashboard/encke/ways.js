@@ -3,7 +3,7 @@
 // Each begins where the link stands, hands messages to `take`, and says once that it is over, with
 // the answer {status, reason, retry} where it knows that. What it returns ends it. None of them
 // tries again by itself.
-import { none, request, root } from "./common.js";
+import { KINDS, none, request, root } from "./common.js";
 
 // A proxy may not hold back more, nor a browser keep more of an answer.
 const PADDING_BYTES = 2048;
@@ -54,10 +54,9 @@ export const answered = (take, { hello, events, last }) => {
 export const WAYS = {
   sse: {
     can: () => root.EventSource,
-    open(link, take, over) {
+    dial(link, take, over) {
       const source = new EventSource(link.url("sse"), { withCredentials: link.board.isForeign });
-      const named = ["hello", "heartbeat", "busy"];
-      named.forEach((name) => source.addEventListener(name, ({ data }) =>
+      KINDS.forEach((name) => source.addEventListener(name, ({ data }) =>
         take({ [name]: JSON.parse(data) })));
       source.onmessage = ({ data }) => take(JSON.parse(data));
       // Never the browser's own retry: it gives up for good after some answers, unseen.
@@ -67,7 +66,7 @@ export const WAYS = {
   },
   ws: {
     can: () => root.WebSocket,
-    open(link, take, over) {
+    dial(link, take, over) {
       const socket = new WebSocket(link.url("ws").replace(/^http/, "ws"));
       socket.onmessage = ({ data }) => take(JSON.parse(data));
       socket.onclose = over;
@@ -78,8 +77,8 @@ export const WAYS = {
     },
   },
   stream: {
-    can: () => "onprogress" in XMLHttpRequest.prototype,
-    open(link, take, over) {
+    can: () => true,
+    dial(link, take, over) {
       let seen = 0;
       const piece = ({ responseText }) => {
         const end = responseText.lastIndexOf("\n");
@@ -94,25 +93,25 @@ export const WAYS = {
   },
   poll: {
     can: () => true,
-    open: (link, take, over) => polls(link, take, over, (more, done) =>
+    dial: (link, take, over) => polls(link, take, over, (more, done) =>
       request(link.board, "GET", link.url("poll", more), { patience: POLL_MS }, (answer) =>
         (answer.json ? done(answer.json) : over(answer)))),
   },
   iframe: {
-    can: () => root.document && document.body && root.postMessage,
-    open(link, take, over) {
+    can: () => root.document && root.postMessage,
+    dial(link, take, over) {
       const frame = document.createElement("iframe");
       const [name, drop] = named(take);
       const site = new URL(link.board.push).origin;
       const hear = ({ source, origin, data }) =>
         source === frame.contentWindow && origin === site && take(data);
       root.addEventListener("message", hear);
-      frame.style.display = "none";
+      frame.hidden = true;
       // It goes on loading as long as it lives.
       frame.onload = over;
       frame.src = link.url("iframe", [site !== location.origin
         ? `origin=${encodeURIComponent(location.origin)}` : `callback=parent.${name}`]);
-      document.body.appendChild(frame);
+      document.documentElement.appendChild(frame);
       return () => {
         drop();
         root.removeEventListener("message", hear);
@@ -123,7 +122,7 @@ export const WAYS = {
   },
   jsonp: {
     can: (board) => board.isForeign && root.document,
-    open: (link, take, over) => polls(link, take, over, (more, done) => {
+    dial: (link, take, over) => polls(link, take, over, (more, done) => {
       const script = document.createElement("script");
       const [name, drop] = named((body) => {
         clear();
@@ -135,7 +134,7 @@ export const WAYS = {
         drop();
       };
       script.onerror = over;
-      script.src = link.url("jsonp", more.concat(`callback=${name}`));
+      script.src = link.url("jsonp", more.concat(`callback=${name}`, `client=${link.tabs.me}`));
       document.head.appendChild(script);
       return clear;
     }),
