@@ -104,8 +104,9 @@ fn asset(name: &str, text: &str, bytes_max: usize) -> String {
 }
 
 /// The fields that say what the page and the table may do: use their own styles, script and
-/// picture, and ask the board, without another site's frame around them. Where a link was followed
-/// is told to the board alone: with `no-referrer` a form's Origin would be null, even to itself.
+/// picture, ask the board, and be sent its events in a frame, without another site's frame around
+/// them. Where a link was followed is told to the board alone: with `no-referrer` a form's Origin
+/// would be null, even to itself.
 /// The text begins with the end of a line, and ends where `connect-src` may go on.
 fn policy(styles: [&str; 2], scripts: [&str; 3]) -> String {
     let hash = |text: &str| format!("'sha256-{}'", base64(&sha256(text.as_bytes())));
@@ -114,7 +115,7 @@ fn policy(styles: [&str; 2], scripts: [&str; 3]) -> String {
     format!(
         "\r\nReferrer-Policy: same-origin\r\n\
          Content-Security-Policy: default-src 'none'; base-uri 'none'; form-action 'self'; \
-         frame-ancestors 'none'; img-src data:; style-src {page} {table}; \
+         frame-ancestors 'none'; frame-src 'self'; img-src data:; style-src {page} {table}; \
          script-src {scripts}; connect-src 'self'"
     )
 }

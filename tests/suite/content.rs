@@ -762,7 +762,9 @@ fn the_policy_names_just_what_is_in_the_pages() {
             assert_eq!(sources(answer, directive), ["'none'"], "{directive}");
         }
         assert_eq!(sources(answer, "form-action"), ["'self'"]);
-        assert_eq!(sources(answer, "connect-src"), ["'self'"]);
+        for directive in ["connect-src", "frame-src"] {
+            assert_eq!(sources(answer, directive), ["'self'"], "{directive}");
+        }
         assert_eq!(sources(answer, "img-src"), ["data:"]);
     }
     assert_eq!((styles.len(), scripts.len()), (2, 3));
