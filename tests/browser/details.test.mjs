@@ -232,8 +232,9 @@ test("a portal's refusal is not the board's", () =>
     await hears(page, 1);
   }));
 
-test("two tabs of a site that has JSONP alone both hear, and leave nobody waiting", () =>
+test("two tabs of a site that has JSONP alone share it, and leave nobody waiting", () =>
   withBoard(config("", JSONP), async (board) => {
+    await board.publish("demo/late", "newest");
     const page = await board.page(friend.replace("pages.home", "stranger"), "/");
     const second = await page.context().newPage();
     await second.goto(page.url());
@@ -247,14 +248,23 @@ test("two tabs of a site that has JSONP alone both hear, and leave nobody waitin
       await hears(one, 39);
       assert.deepEqual(await one.evaluate(() => window.heard), numbers(0, 40));
     }
+    assert.equal(await viewers(board), 1);
+    for (const one of [page, second]) {
+      await one.evaluate(() => window.board.on("demo/late", ({ value }) => { window.late = value; }));
+      await until(one, () => window.late === "newest");
+    }
     // A removed script's poll would stay; each reader has one.
     for (let i = 0; i < 8; i += 1) {
       await page.evaluate((i) => window.board.on(`demo/${i}`, () => {}), i);
       await sleep(100);
     }
     await board.publish("demo/count", 40);
-    await hears(page, 40);
-    assert.equal(await viewers(board), 2);
+    for (const one of [page, second]) await hears(one, 40);
+    assert.equal(await viewers(board), 1);
+    await page.close();
+    await count(board, 41, 80);
+    await hears(second, 79);
+    assert.deepEqual(await second.evaluate(() => window.heard), numbers(0, 80));
   }));
 
 test("what is declared for TypeScript is what there is", () => withBoard(config(), async (board) => {

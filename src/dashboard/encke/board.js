@@ -11,7 +11,7 @@
 import { call, fitting, isPast, isRefused, kindOf, list, logOf, matches, none, now, request, root, soon, uneven } from "./common.js";
 import { ANSWER_MS, HIDDEN_MS, RETRY_MAX_MS } from "./link.js";
 import { Tabs } from "./tabs.js";
-import { WAYS, answered } from "./ways.js";
+import { WAYS, answered, load } from "./ways.js";
 
 // A timer of one second that comes so late: the device slept.
 const ASLEEP_MS = 5e3;
@@ -170,20 +170,21 @@ export class Encke extends Target {
 
   // An answer at once, and again later and later where there is none; not where it is refused.
   ask(topics, since, done, tries = 0) {
-    const path = `events/poll?timeout=0&topics=${encodeURIComponent(fitting(topics).join() || "#")}`;
-    request(this, "GET", path + since, { patience: ANSWER_MS },
-      ({ status, json, retry }) => {
-        if (this.state === "closed") return;
-        if (json) return done(json);
-        if (isRefused(status)) {
-          // What is said of the connection next asks again.
-          this.isBehind = true;
-          this.pending = null;
-          return;
-        }
-        setTimeout(() => this.ask(topics, since, done, tries + 1),
-          retry || uneven(Math.min(RETRY_MAX_MS, 2 * MISSED_MS * Math.pow(2, tries))));
-      });
+    const query = `?timeout=0&topics=${encodeURIComponent(fitting(topics).join() || "#")}${since}`;
+    const end = ({ status, json, retry }) => {
+      if (this.state === "closed") return;
+      if (json) return done(json);
+      if (isRefused(status)) {
+        // What is said of the connection next asks again.
+        this.isBehind = true;
+        this.pending = null;
+        return;
+      }
+      setTimeout(() => this.ask(topics, since, done, tries + 1),
+        retry || uneven(Math.min(RETRY_MAX_MS, 2 * MISSED_MS * Math.pow(2, tries))));
+    };
+    if (this.transport === "jsonp") load(`${this.push}events/jsonp${query}`, (json) => end({ json }), end);
+    else request(this, "GET", `events/poll${query}`, { patience: ANSWER_MS }, end);
   }
 
   // A message of the connection, and the id that was reached before it.

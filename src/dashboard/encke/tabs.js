@@ -66,14 +66,7 @@ export class Tabs {
       this.want();
     }
     if (set) this.set = set;
-    if (said) {
-      // What others missed they could not ask for.
-      if (said.transport === "jsonp") {
-        this.sleep();
-        return this.assume();
-      }
-      this.board.changed(said);
-    }
+    if (said) this.board.changed(said);
     if (told) told.forEach(([message, before]) => this.board.hear(message, before));
     return set && this.board.widen();
   }

@@ -24,6 +24,24 @@ function named(act) {
   }];
 }
 
+// What of another site may not be read is run as a script.
+export function load(url, done, over) {
+  const script = document.createElement("script");
+  const [name, drop] = named((body) => {
+    clear();
+    if (body.error) over(body.error);
+    else done(body);
+  });
+  const clear = () => {
+    script.remove();
+    drop();
+  };
+  script.onerror = over;
+  script.src = `${url}&callback=${name}`;
+  document.head.appendChild(script);
+  return clear;
+}
+
 // One answer after another; the first, which comes at once, tells that the board is there.
 function polls(link, take, over, ask) {
   let timer;
@@ -122,21 +140,7 @@ export const WAYS = {
   },
   jsonp: {
     can: (board) => board.isForeign && root.document,
-    dial: (link, take, over) => polls(link, take, over, (more, done) => {
-      const script = document.createElement("script");
-      const [name, drop] = named((body) => {
-        clear();
-        if (body.error) over(body.error);
-        else done(body);
-      });
-      const clear = () => {
-        script.remove();
-        drop();
-      };
-      script.onerror = over;
-      script.src = link.url("jsonp", more.concat(`callback=${name}`, `client=${link.tabs.me}`));
-      document.head.appendChild(script);
-      return clear;
-    }),
+    dial: (link, take, over) => polls(link, take, over, (more, done) =>
+      load(link.url("jsonp", more.concat(`client=${link.tabs.me}`)), done, over)),
   },
 };
