@@ -138,6 +138,33 @@ test("a phone on its side sees the state of the connection wherever it has scrol
     }
   }));
 
+test("the delay is the network's, also where the page has much to do", () =>
+  withPage(undefined, {}, async (board, page) => {
+    const BUSY_MS = 3000;
+    await page.addInitScript((ms) => {
+      const { fetch } = window;
+      window.fetch = (path, how) => {
+        const answer = fetch(path, how);
+        if (path !== "topics") return answer;
+        answer.then(() => { window.isListed = true; });
+        for (const end = performance.now() + ms; performance.now() < end;);
+        return answer;
+      };
+    }, BUSY_MS);
+    await page.goto(board.url);
+    await live(page);
+    const publishing = setInterval(() => board.publish("demo/now", Date.now()), 200);
+    try {
+      await page.waitForFunction(() => window.isListed);
+      await sleep(4000);
+      const way = await page.locator("#way").innerText();
+      const [, ms] = /^SSE · (\d+) ms$/.exec(way) ?? [];
+      assert.ok(ms < BUSY_MS / 4, way);
+    } finally {
+      clearInterval(publishing);
+    }
+  }));
+
 test("a switch whose answer is lost is confirmed by what the board tells", () =>
   withPage(undefined, {}, async (board, page) => {
     await board.publish("demo/lamp", false);

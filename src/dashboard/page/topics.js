@@ -58,6 +58,14 @@ export function wantTopics(wait) {
   lists.timer = setTimeout(readTopics, Math.max(wait, lists.last + TOPICS_MS - Date.now()));
 }
 
+// How long the board took to answer, by the browser's own record: a page that has much to do hears
+// of it late.
+function tripOf(asked) {
+  const [{ requestStart: from, responseStart: to }] = performance.getEntriesByType("resource")
+    .filter(({ name }) => /\/topics$/.test(name)).slice(-1).concat({});
+  return to > from ? to - from : performance.now() - asked;
+}
+
 function readTopics() {
   lists.timer = 0;
   // The next hello asks again.
@@ -71,7 +79,7 @@ function readTopics() {
     .catch(({ status, reason }) => status === 401 && link.open && up.denied(reason))
     .then((list) => {
       lists.busy = false;
-      if (list) delay.trip = Math.min(delay.trip, performance.now() - asked);
+      if (list) delay.trip = Math.min(delay.trip, tripOf(asked));
       // What was asked before may have been asked with other rights.
       const isOurs = list && link.open && link.opened === opened;
       if (isOurs && logOf(list.id) === logOf(link.id)) listed(list);
