@@ -8,7 +8,7 @@
 //
 // It never shows an event twice, never leaves one out unsaid, and never keeps a token: that is a
 // cookie, or this object's.
-import { call, fitting, isPast, isRefused, kindOf, list, logOf, matches, none, now, request, root, soon, uneven } from "./common.js";
+import { call, fitting, isPast, kindOf, list, logOf, matches, none, now, request, root, soon, uneven } from "./common.js";
 import { ANSWER_MS, HIDDEN_MS, RETRY_MAX_MS } from "./link.js";
 import { Tabs } from "./tabs.js";
 import { WAYS, answered, load } from "./ways.js";
@@ -73,7 +73,7 @@ export class Encke extends Target {
       ({ status, reason, retry }) => {
         if (this.state === "closed") return;
         if (status === 200) return this.listen();
-        if (isRefused(status)) return this.refuse(status, reason);
+        if (/^4(?!29)/.test(status)) return this.refuse(status, reason);
         setTimeout(() => this.begin(), retry || uneven(RETRY_MAX_MS));
       });
   }
@@ -130,8 +130,10 @@ export class Encke extends Target {
     const hasAll = this.topics.length ? this.topics.every((one) => this.isIn(set, one)) : !set.length;
     if (hasAll && (!this.id || this.isBehind) && !this.tabs.link) this.catchUp();
     this.news = this.news.filter(({ pattern, before }) => {
-      if (this.isIn(set, pattern)) this.more(pattern, before);
-      return !this.isIn(set, pattern);
+      // What is asked for now may be past an event of theirs.
+      if (this.pending || !this.isIn(set, pattern)) return true;
+      this.more(pattern, before);
+      return false;
     });
   }
 
@@ -152,7 +154,6 @@ export class Encke extends Target {
     const since = id && `&since=${id}${this.slept_ms < HIDDEN_MS ? "" : "&interval=1"}`;
     this.pending = first;
     this.isBehind = false;
-    this.slept_ms = 0;
     this.ask(this.topics, since, (answer) => {
       const pending = this.pending || [];
       this.pending = null;
@@ -165,25 +166,22 @@ export class Encke extends Target {
         if (isSame) this.hear(message, before);
         else if (hello && hello.reset && logOf(hello.id) !== logOf(this.id)) this.take(message);
       });
+      this.widen();
     });
   }
 
-  // An answer at once, and again later and later where there is none; not where it is refused.
+  // An answer at once, and again later and later where there is none.
   ask(topics, since, done, tries = 0) {
     const query = `?timeout=0&topics=${encodeURIComponent(fitting(topics).join() || "#")}${since}`;
-    const end = ({ status, json, retry }) => {
+    const end = ({ json, retry }) => {
       if (this.state === "closed") return;
       if (json) return done(json);
-      if (isRefused(status)) {
-        // What is said of the connection next asks again.
-        this.isBehind = true;
-        this.pending = null;
-        return;
-      }
       setTimeout(() => this.ask(topics, since, done, tries + 1),
         retry || uneven(Math.min(RETRY_MAX_MS, 2 * MISSED_MS * Math.pow(2, tries))));
     };
-    if (this.transport === "jsonp") load(`${this.push}events/jsonp${query}`, (json) => end({ json }), end);
+    // Until there is somebody whom the board lets in.
+    if (this.state === "denied") end(0);
+    else if (this.transport === "jsonp") load(`${this.push}events/jsonp${query}`, (json) => end({ json }), end);
     else request(this, "GET", `events/poll${query}`, { patience: ANSWER_MS }, end);
   }
 
@@ -213,6 +211,8 @@ export class Encke extends Target {
       this.raise("lost", { count, exact: exact !== false,
         message: `missed ${exact === false ? "up to " : ""}${count} events` });
     }
+    // Whoever hears, slept.
+    this.slept_ms = 0;
     if (!isOld) this.id = id;
     if (kind) this.raise(kind, content);
     else if (!isOld && this.hasTopic(message.topic)) this.show(message);
@@ -305,7 +305,9 @@ export class Encke extends Target {
 
   wake(slept_ms) {
     if (this.state === "denied") return;
-    Object.assign(this, { hiddenAt: 0, beat: now(), slept_ms, isAsleep: false });
+    // Several signs tell of one sleep, not all of them how long it was.
+    Object.assign(this, { hiddenAt: 0, beat: now(), isAsleep: false,
+      slept_ms: Math.max(slept_ms, this.slept_ms) });
     this.tabs.wake();
   }
 }

@@ -15,8 +15,6 @@ export const KINDS = ["hello", "heartbeat", "busy", "more"];
 export const kindOf = (message) => KINDS.filter((kind) => message[kind])[0];
 // After all that was begun in this turn.
 export const soon = (act) => Promise.resolve().then(act);
-// Not for want of a place, or of time.
-export const isRefused = (status) => status >= 400 && status < 500 && status !== 429;
 export const store = (act) => {
   try {
     return act(root.localStorage);

@@ -237,13 +237,14 @@ export class Link {
   // one poll brings the newest values, and not all there were.
   wake(slept_ms) {
     const isFresh = this.stop !== none && now() - this.heard < WAKE_SILENCE_MS;
-    const isTold = this.retry && this.retryAt;
-    if (this.state === "denied" || isTold || (isFresh && !(slept_ms > GLANCE_MS))) return undefined;
+    if (this.state === "denied" || (isFresh && !(slept_ms > GLANCE_MS))) return undefined;
     this.attempt = 0;
     return this.resume(slept_ms || 1);
   }
 
   resume(slept_ms, isAgain) {
+    // The board said when.
+    if (this.retry && this.retryAt) return undefined;
     if (slept_ms && !isAgain) {
       this.why = "waking up";
       this.hasty = WAKE_TRIES;
@@ -252,11 +253,13 @@ export class Link {
     this.halt("connecting");
     this.opened = this.heard = now();
     const mine = request(this.board, "GET", `${this.path("poll", "timeout=0")}&interval=1`,
-      { patience: this.patience() }, ({ json }) => {
+      { patience: this.patience() }, (answer) => {
+        const { json, status } = answer;
         if (json) answered((message) => this.take(message, json.last), json);
         // Whoever was told may have ended this.
         if (this.stop !== mine) return undefined;
-        if (json || !this.hasty) return this.dial();
+        if (json || !(status || this.hasty)) return this.dial();
+        if (status) return this.over(answer);
         this.hasty -= 1;
         return this.resume(slept_ms, true);
       });

@@ -48,15 +48,23 @@ export class Tabs {
     if (this.link) {
       if (lead && lead !== this.me && this.lease().tab === lead) return this.follow();
       if (topics) this.merge(tab, topics);
-      else if (tab) this.wants.delete(tab);
+      else if (tab) {
+        this.wants.delete(tab);
+        // It may have been that tab's topics that the board does not take.
+        if (!this.link.isOpen) this.merge(this.me, this.board.topics);
+      }
       if (isSeen && document.hidden) {
         this.resign();
         this.want();
       }
       return undefined;
     }
-    // Those that are seen first.
-    if (free) return setTimeout(() => this.claim(), document.hidden ? 500 : 0);
+    if (free) {
+      // It may lead again before anybody else does, and know of nobody.
+      this.leader = "";
+      // Those that are seen first.
+      return setTimeout(() => this.claim(), document.hidden ? 500 : 0);
+    }
     if (!lead) return undefined;
     this.heard = now();
     if (lead !== this.leader) {

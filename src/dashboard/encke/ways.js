@@ -27,18 +27,25 @@ function named(act) {
 // What of another site may not be read is run as a script.
 export function load(url, done, over) {
   const script = document.createElement("script");
-  const [name, drop] = named((body) => {
-    clear();
-    if (body.error) over(body.error);
-    else done(body);
-  });
   const clear = () => {
+    done = over = none;
     script.remove();
     drop();
   };
-  script.onerror = over;
+  const [name, drop] = named((body) => {
+    if (body.error) over(body.error);
+    else done(body);
+    clear();
+  });
+  // Also where there was an answer, but not the board's.
+  const fail = () => {
+    over(0);
+    clear();
+  };
+  setTimeout(fail, POLL_MS);
+  script.onload = script.onerror = fail;
   script.src = `${url}&callback=${name}`;
-  document.head.appendChild(script);
+  document.documentElement.appendChild(script);
   return clear;
 }
 
