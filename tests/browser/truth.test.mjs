@@ -75,7 +75,7 @@ describe("in its own time", { concurrency: true }, () => {
 
   test("a source that stops is said to be stale, with the age of its last value", () =>
     withPage(`[[source]]\nkind = "exec"\ntopic = "demo/once"
-command = ["/bin/sh", "-c", "echo 4.5; exec sleep 60"]\nstream = true\nstale = 2\n`,
+command = ["/bin/sh", "-c", "echo 4.5; exec sleep 60"]\nstream = true\nstale = 8\n`,
     {}, async (board, page) => {
       await page.goto(board.url);
       await tile(page, "demo/once").getByText("4.5").waitFor();
