@@ -2,7 +2,7 @@
 // for it, miss something unsaid, or press the board: ENCKE_BIN=path node --test
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { sleep } from "./harness.mjs";
+import { Board, sleep } from "./harness.mjs";
 import { JSONP, begin, config, count, end, friend, hears, isLive, leads, listen, numbers, tabs, turn,
   until, withBoard } from "./library.mjs";
 
@@ -207,6 +207,62 @@ describe("in its own time", { concurrency: true }, () => {
     await board.publish("demo/count", 1);
     await hears(page, 1);
   }));
+
+  test("a pattern that the board does not take harms nobody any more once it is taken back", () =>
+    withBoard(config(), async (board) => {
+      const [first] = await tabs(board, 1);
+      const second = await another(first, board);
+      await second.evaluate(() => {
+        window.heard = [];
+        window.said = [];
+        window.board = new window.Encke("/");
+        window.board.on("demo/count", ({ value }) => window.heard.push(value));
+        window.end = window.board.on("a//b", () => {});
+      });
+      await until(first, () => /pattern .* not valid/.test(window.board.why));
+      await second.evaluate(() => window.end());
+      await isLive(first);
+      await board.publish("demo/count", 1);
+      for (const page of [first, second]) await hears(page, 1);
+    }));
+
+  test("of two answers to what was missed the later one counts alone", async () => {
+    let again;
+    try {
+      await withBoard(config(), async (board) => {
+        await board.publish("demo/count", 1);
+        const [first, second] = await tabs(board, 2);
+        await hears(second, 1);
+        let go;
+        const free = new Promise((done) => { go = done; });
+        const paths = await asked(second, async (route) => {
+          await free;
+          return route.continue();
+        });
+        for (const times of [1, 2]) {
+          await tell(second, "pagehide");
+          await sleep(300);
+          await tell(second, "pageshow");
+          for (let tries = 0; paths.length < times && tries < 100; tries += 1) await sleep(50);
+        }
+        assert.ok(paths.length >= 2, "it did not ask twice");
+        await board.kill();
+        again = await Board.start(board.port, config());
+        await again.publish("demo/slow", "here");
+        go();
+        await again.publish("demo/count", 2);
+        for (const page of [first, second]) await hears(page, 2);
+        await until(second, () => window.said.some(({ type }) => type === "reset"));
+        await sleep(1500);
+        await again.publish("demo/count", 3);
+        await hears(second, 3);
+        assert.equal(await second.evaluate(() =>
+          window.said.filter(({ type }) => type === "reset").length), 1);
+      });
+    } finally {
+      await again?.kill();
+    }
+  });
 
   test("a tab's mistake goes with the tab", () => withBoard(config(), async (board) => {
     const [first] = await tabs(board, 1);

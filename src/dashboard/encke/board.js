@@ -140,22 +140,23 @@ export class Encke extends Target {
   // Topics that were not listened to before: their newest events by a request of its own, for the
   // connection goes on behind what it has seen.
   more(pattern, before) {
-    this.ask([pattern], "", ({ events }) => events.forEach((event) =>
+    this.ask(pattern, "", ({ events }) => events.forEach((event) =>
       // What is newer comes by the connection, with all that was before it.
       !this.hasTopic(event.topic) || before.some((one) => matches(one, event.topic))
         || !isPast(event.id, this.id) || this.show(event)));
   }
 
   // Whatever was not passed on to this tab: asked for, and until then the rest has to wait.
-  catchUp(...first) {
+  catchUp(...pending) {
     // One that was asked for before a sleep may have been answered by others than lead now.
     if (this.pending && !this.isBehind) return;
     const { id } = this;
     const since = id && `&since=${id}${this.slept_ms < HIDDEN_MS ? "" : "&interval=1"}`;
-    this.pending = first;
+    this.pending = pending;
     this.isBehind = false;
-    this.ask(this.topics, since, (answer) => {
-      const pending = this.pending || [];
+    this.ask("", since, (answer) => {
+      // What was asked for before counts no more.
+      if (this.pending !== pending) return;
       this.pending = null;
       if (!answer.hello) this.take({ hello: { id: this.id, lost: 0 } });
       answered((message) => this.take(message), answer);
@@ -166,17 +167,19 @@ export class Encke extends Target {
         if (isSame) this.hear(message, before);
         else if (hello && hello.reset && logOf(hello.id) !== logOf(this.id)) this.take(message);
       });
-      this.widen();
+      if (this.tabs.set) this.widen();
     });
   }
 
-  // An answer at once, and again later and later where there is none.
-  ask(topics, since, done, tries = 0) {
-    const query = `?timeout=0&topics=${encodeURIComponent(fitting(topics).join() || "#")}${since}`;
+  // An answer at once, and again later and later where there is none; of all topics that are
+  // listened to by then, unless one is named.
+  ask(topic, since, done, tries = 0) {
+    const topics = encodeURIComponent(topic || fitting(this.topics).join() || "#");
+    const query = `?timeout=0&topics=${topics}${since}`;
     const end = ({ json, retry }) => {
       if (this.state === "closed") return;
       if (json) return done(json);
-      setTimeout(() => this.ask(topics, since, done, tries + 1),
+      setTimeout(() => this.ask(topic, since, done, tries + 1),
         retry || uneven(Math.min(RETRY_MAX_MS, 2 * MISSED_MS * Math.pow(2, tries))));
     };
     // Until there is somebody whom the board lets in.

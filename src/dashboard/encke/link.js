@@ -244,7 +244,7 @@ export class Link {
 
   resume(slept_ms, isAgain) {
     // The board said when.
-    if (this.retry && this.retryAt) return undefined;
+    if (this.retry && this.retryAt > now()) return undefined;
     if (slept_ms && !isAgain) {
       this.why = "waking up";
       this.hasty = WAKE_TRIES;
